@@ -1,0 +1,49 @@
+"""What happened, for people and programs: log records and counters.
+
+The logger is ``dsql_fast``. `logging` is imported with the first event, so that a process in which nothing
+happens does not pay for it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Event = Literal[
+        "token_renewal_failed",
+        "token_dropped",
+        "system_trust_used",
+        "connection_replaced",
+        "connection_discarded",
+    ]
+
+_counters: dict[str, int] = {}
+
+
+def counters() -> dict[str, int]:
+    """Return how often each event happened in this process.
+
+    Returns:
+        A copy. The keys are those that occurred: ``token_renewal_failed``, ``token_dropped`` (the cluster
+        said that it had expired), ``system_trust_used`` (the certificate was not signed by an Amazon root,
+        but by one that the system trusts), ``connection_replaced`` and ``connection_discarded`` (by a pool,
+        for age).
+    """
+    return dict(_counters)
+
+
+def record(event: Event, level: int, message: str, *arguments: object) -> None:
+    """Count an event and log it.
+
+    Args:
+        event: the name of its counter.
+        level: as in `logging`.
+        message: the record's text, with ``%`` placeholders. Never anything secret.
+        *arguments: what fills the placeholders.
+    """
+    import logging
+
+    # A plain dict: two threads may lose a count between them, and no caller pays for a lock.
+    _counters[event] = _counters.get(event, 0) + 1
+    logging.getLogger("dsql_fast").log(level, message, *arguments)

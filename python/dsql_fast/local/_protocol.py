@@ -1,0 +1,89 @@
+"""PostgreSQL's wire protocol, version 3: the messages this gateway reads and writes.
+
+Pure functions over bytes. Source: the PostgreSQL manual, "Frontend/Backend Protocol".
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dsql_fast.local._refusals import Refusal
+
+PROTOCOL_3 = 3 << 16
+SSL_REQUEST = 80877103
+GSSENC_REQUEST = 80877104
+CANCEL_REQUEST = 80877102
+LONGEST_STARTUP = 10_000  # bytes; PostgreSQL's MAX_STARTUP_PACKET_LENGTH
+
+AUTHENTICATION_OK = b"R\0\0\0\x08\0\0\0\0"
+AUTHENTICATION_CLEARTEXT = b"R\0\0\0\x08\0\0\0\x03"
+TERMINATE = b"X\0\0\0\x04"
+
+# Types a client may send once it is authenticated: Bind, Close, CopyData, CopyDone, CopyFail,
+# Describe, Execute, FunctionCall, Flush, Parse, Query, Sync, Terminate.
+FRONTEND_TYPES = frozenset(b"BCdcfDEFHPQSX")
+HEADER = 5  # bytes: type and length
+
+_LENGTH = struct.Struct("!I")
+length_at = _LENGTH.unpack_from
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    """Frame one message."""
+    return kind + _LENGTH.pack(len(body) + 4) + body
+
+
+def error(refusal: Refusal, severity: str = "FATAL") -> bytes:
+    """Build an ErrorResponse."""
+    fields = [
+        ("S", severity),
+        ("V", severity),
+        ("C", refusal.sqlstate),
+        ("M", refusal.message),
+    ]
+    if refusal.hint is not None:
+        fields.append(("H", refusal.hint))
+    # A NUL inside a field would end it early; what clients sent may stand in a message.
+    body = b"".join(
+        kind.encode() + text.replace("\0", "").encode(errors="replace") + b"\0" for kind, text in fields
+    )
+    return message(b"E", body + b"\0")
+
+
+def negotiate_version(unknown_options: Iterable[str]) -> bytes:
+    """Build a NegotiateProtocolVersion: this server speaks 3.0 and none of those options."""
+    names = [name.encode(errors="replace") + b"\0" for name in unknown_options]
+    return message(b"v", struct.pack("!II", PROTOCOL_3, len(names)) + b"".join(names))
+
+
+def startup(parameters: dict[str, str]) -> bytes:
+    """Build a StartupMessage."""
+    body = b"".join(
+        name.encode(errors="surrogateescape") + b"\0" + value.encode(errors="surrogateescape") + b"\0"
+        for name, value in parameters.items()
+    )
+    return struct.pack("!II", len(body) + 9, PROTOCOL_3) + body + b"\0"
+
+
+def query(sql: str) -> bytes:
+    """Build a Query message."""
+    return message(b"Q", sql.encode() + b"\0")
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """Take an ErrorResponse apart: field code to text."""
+    fields = (part for part in body.split(b"\0") if part)
+    return {part[:1].decode(): part[1:].decode(errors="replace") for part in fields}
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut complete messages off a buffer that holds nothing else: type and body."""
+    at = 0
+    while at < len(data):
+        end = at + 1 + length_at(data, at + 1)[0]
+        yield data[at], data[at + HEADER : end]
+        at = end

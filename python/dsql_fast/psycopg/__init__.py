@@ -1,0 +1,28 @@
+"""psycopg 3 connections and pools for Aurora DSQL.
+
+Each is a subclass of psycopg's or psycopg_pool's own class: what works there works here.
+"""
+
+from __future__ import annotations
+
+# First: it tells what to install where psycopg or its libpq is missing.
+from . import _driver as _driver
+from ._connection import AsyncConnection, Connection
+from ._pool import ConnectionPool
+from ._pool_async import AsyncConnectionPool
+from ._pool_kwargs import pool_kwargs
+from ._trouble import PoolTimeout
+
+__all__ = [
+    "AsyncConnection",
+    "AsyncConnectionPool",
+    "Connection",
+    "ConnectionPool",
+    "PoolTimeout",
+    "connect",
+    "connect_async",
+    "pool_kwargs",
+]
+
+connect = Connection.connect
+connect_async = AsyncConnection.connect

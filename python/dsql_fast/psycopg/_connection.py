@@ -1,0 +1,175 @@
+"""psycopg connections whose password is a token.
+
+In both `connect` methods every failure is raised anew, outside of the handler: the driver's frames hold the
+token among their locals, ours hold what the caller passed, and error reporters show locals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.rows import Row
+
+from .._errors import ConfigError
+from ._attempt import begin, begin_async, without_frames
+
+if TYPE_CHECKING:
+    from psycopg.abc import AdaptContext
+    from psycopg.rows import AsyncRowFactory, RowFactory
+    from typing_extensions import Self, Unpack
+
+    from .._config import ConnectKeywords
+    from ._attempt import Attempt
+
+
+class Connection(psycopg.Connection[Row]):
+    """A psycopg connection to Aurora DSQL. Usable wherever psycopg's is (``connection_class=``)."""
+
+    __module__ = "dsql_fast"
+
+    @classmethod
+    def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
+        cls,
+        conninfo: str = "",
+        *,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: RowFactory[Row] | None = None,
+        cursor_factory: type[psycopg.Cursor[Row]] | None = None,
+        **kwargs: Unpack[ConnectKeywords],
+    ) -> Self:
+        """Connect to a cluster, over TLS whose certificate is verified.
+
+        Args:
+            conninfo: the cluster's host or id, a URI (``postgresql://``, ``postgres://``, ``dsql://``) or
+                ``key=value`` pairs. Keywords win over it, and it over the environment.
+            autocommit: as in psycopg; default False.
+            prepare_threshold: as in psycopg; default 5.
+            context: as in psycopg.
+            row_factory: as in psycopg; default tuples.
+            cursor_factory: as in psycopg.
+            **kwargs:
+                ``host``: the cluster's host, or its id (then a Region is needed).
+                ``region``: default: the host's, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's.
+                ``user``: database role; default ``PGUSER``, else ``admin``.
+                ``dbname``: default ``PGDATABASE``, else ``postgres``.
+                ``port``: default ``PGPORT``, else 5432.
+                ``hostaddr``: an IP address to dial; the certificate is verified against ``host`` all the same.
+                ``profile``: AWS profile; beats the environment's keys.
+                ``credentials``: `Credentials`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or
+                a callable; default: the environment's keys, else botocore's chain.
+                ``token_duration_secs``: a token's lifetime in seconds, 1 to 604800; default 900.
+                ``sslmode``: default ``verify-full``, whatever the environment says.
+                ``sslrootcert``: file of the roots to trust, or ``system``; default ``PGSSLROOTCERT``, else the
+                bundled Amazon roots and, where the certificate is not theirs, the system's.
+                Further libpq parameters (``connect_timeout`` in seconds, ``application_name``, ...).
+
+        Raises:
+            ConfigError: something cannot be used. Nothing was sent.
+            CredentialsError: no usable AWS credentials. Nothing was sent.
+            psycopg.OperationalError: the connection failed or was refused.
+        """
+        attempt: Attempt | None = None
+        while True:
+            try:
+                if attempt is None:
+                    attempt = begin(conninfo, kwargs)
+                connection = super().connect(
+                    password=attempt.source.token(),
+                    autocommit=autocommit,
+                    prepare_threshold=prepare_threshold,
+                    context=context,
+                    row_factory=row_factory,
+                    cursor_factory=cursor_factory,
+                    **attempt.arguments(),
+                )
+            except BaseException as error:  # noqa: BLE001 (raised again below)
+                failure = error
+            else:
+                attempt.connected()
+                return connection
+            without_frames(failure)
+            if attempt is None or not attempt.again(failure):
+                break
+        del conninfo, kwargs
+        try:
+            raise failure
+        finally:
+            del failure  # it refers to this frame: no cycle
+
+
+class AsyncConnection(psycopg.AsyncConnection[Row]):
+    """A psycopg connection to Aurora DSQL for asyncio. Usable wherever psycopg's is."""
+
+    __module__ = "dsql_fast"
+
+    @classmethod
+    async def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
+        cls,
+        conninfo: str = "",
+        *,
+        autocommit: bool = False,
+        prepare_threshold: int | None = 5,
+        context: AdaptContext | None = None,
+        row_factory: AsyncRowFactory[Row] | None = None,
+        cursor_factory: type[psycopg.AsyncCursor[Row]] | None = None,
+        **kwargs: Unpack[ConnectKeywords],
+    ) -> Self:
+        """Connect to a cluster. As `Connection.connect`; nothing blocks the event loop.
+
+        Raises:
+            ConfigError: something cannot be used. Nothing was sent.
+            CredentialsError: no usable AWS credentials. Nothing was sent.
+            psycopg.OperationalError: the connection failed or was refused.
+        """
+        attempt: Attempt | None = None
+        while True:
+            try:
+                if attempt is None:
+                    attempt = await begin_async(conninfo, kwargs)
+                connection = await super().connect(
+                    password=await attempt.source.token_async(),
+                    autocommit=autocommit,
+                    prepare_threshold=prepare_threshold,
+                    context=context,
+                    row_factory=row_factory,
+                    cursor_factory=cursor_factory,
+                    **attempt.arguments(),
+                )
+            except BaseException as error:  # noqa: BLE001 (raised again below)
+                failure = error
+            else:
+                attempt.connected()
+                return connection
+            without_frames(failure)
+            if attempt is None or not attempt.again(failure):
+                break
+        del conninfo, kwargs
+        try:
+            raise failure
+        finally:
+            del failure  # it refers to this frame: no cycle
+
+
+def with_tokens(connection_class: type[Any]) -> type[Any]:
+    """Return `connection_class` as one that connects with tokens.
+
+    A class of the caller's that derives from psycopg's own gets our `connect` before its own.
+
+    Raises:
+        ConfigError: it is no connection class of psycopg's.
+    """
+    for ours, theirs in (
+        (Connection, psycopg.Connection),
+        (AsyncConnection, psycopg.AsyncConnection),
+    ):
+        if issubclass(connection_class, ours):
+            return connection_class
+        if connection_class is theirs:
+            return ours
+        if issubclass(connection_class, theirs):
+            names = {"__module__": connection_class.__module__, "__doc__": connection_class.__doc__}
+            return type(connection_class.__name__, (ours, connection_class), names)
+    raise ConfigError("connection_class must be a subclass of psycopg's Connection or AsyncConnection")

@@ -1,0 +1,16 @@
+"""The driver that is there: psycopg, and which libpq it found."""
+
+from __future__ import annotations
+
+from .._errors import DriverError
+
+try:
+    import psycopg
+except ImportError as error:
+    raise DriverError(
+        "psycopg found no libpq to work with: pip install 'dsql-fast[binary]' brings one "
+        f"(psycopg says: {str(error).splitlines()[0]})",
+    ) from None
+
+LIBPQ_VERSION: int = psycopg.pq.version()
+"""As ``PQlibVersion()`` has it: 170002 is 17.2."""

@@ -1,0 +1,248 @@
+"""A pool of asynchronous psycopg connections that fit Aurora DSQL.
+
+A subclass of psycopg_pool's. The private parts that are overridden or called (psycopg_pool is pinned to one
+minor version) are held by a test, ``tests/pools/test_private_parts.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import psycopg_pool
+from psycopg_pool.abc import ACT
+from psycopg_pool.pool_async import AddConnection, MaintenanceTask, Schedule
+
+from .._errors import without_frames
+from ._age import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, AgingPool
+from ._connection import AsyncConnection, with_tokens
+from ._pool_settings import check_period, connection_settings, merged_async_kwargs
+from ._trouble import PoolTimeout, Trouble
+
+if TYPE_CHECKING:
+    from psycopg_pool.abc import (
+        AsyncConnectFailedCB,
+        AsyncConnectionCB,
+        AsyncConninfoParam,
+        AsyncKwargsParam,
+    )
+    from typing_extensions import Unpack
+
+    from .._config import ConnectKeywords
+
+
+class _Sweep(MaintenanceTask):
+    async def _run(self, pool: psycopg_pool.AsyncConnectionPool[Any]) -> None:
+        aging = cast("AsyncConnectionPool[Any]", pool)
+        # First: a failing sweep must not be the last.
+        await aging.schedule_task(self, aging.health_check_period)
+        async with aging._lock:
+            aging._replace_due()
+
+
+class _Replace(MaintenanceTask):
+    def __init__(self, pool: AsyncConnectionPool[Any], connection: Any) -> None:
+        super().__init__(pool)
+        self._connection = connection
+
+    async def _run(self, pool: psycopg_pool.AsyncConnectionPool[Any]) -> None:
+        await cast("AsyncConnectionPool[Any]", pool)._replace(self._connection)
+
+
+class _Close(MaintenanceTask):
+    def __init__(self, pool: AsyncConnectionPool[Any], connection: Any) -> None:
+        super().__init__(pool)
+        self._connection = connection
+
+    async def _run(self, pool: psycopg_pool.AsyncConnectionPool[Any]) -> None:
+        await pool._close_connection(self._connection)
+
+
+class AsyncConnectionPool(AgingPool, psycopg_pool.AsyncConnectionPool[ACT]):
+    """A pool of connections to one cluster.
+
+    Connections are retired at an age drawn from the last quarter of `max_lifetime`; none past its time is ever
+    handed out. A sweep every `health_check_period` opens the successor before an old connection goes. Safe
+    for all tasks of one event loop.
+
+    Args:
+        conninfo: as for `AsyncConnection.connect`; may be a callable, as in psycopg_pool.
+        connection_class: default `AsyncConnection`; a subclass of psycopg's own is given our ``connect``.
+        kwargs: further arguments for ``connect`` (``autocommit``, ``row_factory``, ...), or a callable (or
+            ``async def``) that returns them for each connection.
+        min_size: connections kept; default 4.
+        max_size: default `min_size`.
+        open: default False: open it with ``async with`` or ``await pool.open()``.
+        configure: called with each new connection.
+        check: called with a connection before it is handed out. What it raises discards the connection.
+        reset: called with a connection when it is given back.
+        name: shown in logs.
+        close_returns: ``close()`` of a connection gives it back.
+        timeout: seconds to wait for a connection; default 30.
+        max_waiting: callers that may wait; default 0: any number.
+        max_lifetime: seconds; default 55 minutes (DSQL ends sessions after 60).
+        max_idle: seconds until connections above `min_size` are closed; default 10 minutes.
+        reconnect_timeout: seconds until a failing reconnection is given up; default 300.
+        reconnect_failed: called then.
+        num_workers: tasks that connect; default 3.
+        health_check_period: seconds between two sweeps; default 30.
+        **connection: the settings of `AsyncConnection.connect` (``region``, ``user``, ``credentials``, ...).
+
+    Raises:
+        ConfigError: something cannot be used. Nothing was sent.
+        CredentialsError: the environment's credentials cannot be used.
+    """
+
+    __module__ = "dsql_fast"
+
+    _add_task = AddConnection
+    _close_task = _Close
+    _replace_task = _Replace
+
+    def __init__(
+        self,
+        conninfo: AsyncConninfoParam = "",
+        *,
+        connection_class: type[ACT] = cast("type[ACT]", AsyncConnection),  # noqa: B008 (as in psycopg_pool)
+        kwargs: AsyncKwargsParam | None = None,
+        min_size: int = 4,
+        max_size: int | None = None,
+        open: bool = False,  # noqa: A002 (psycopg_pool's name)
+        configure: AsyncConnectionCB[ACT] | None = None,
+        check: AsyncConnectionCB[ACT] | None = None,
+        reset: AsyncConnectionCB[ACT] | None = None,
+        name: str | None = None,
+        close_returns: bool = False,
+        timeout: float = 30.0,
+        max_waiting: int = 0,
+        max_lifetime: float = MAX_LIFETIME,
+        max_idle: float = MAX_IDLE,
+        reconnect_timeout: float = 5 * 60.0,
+        reconnect_failed: AsyncConnectFailedCB | None = None,
+        num_workers: int = 3,
+        health_check_period: float = HEALTH_CHECK_PERIOD,
+        **connection: Unpack[ConnectKeywords],
+    ) -> None:
+        try:
+            self._start_aging(check_period(health_check_period))
+            self._trouble = Trouble()
+            settings = connection_settings(conninfo, cast("dict[str, Any]", connection), kwargs)
+            super().__init__(
+                conninfo,
+                connection_class=with_tokens(connection_class),
+                kwargs=merged_async_kwargs(settings, kwargs),
+                min_size=min_size,
+                max_size=max_size,
+                open=open,
+                configure=configure,
+                check=check,
+                reset=reset,
+                name=name,
+                close_returns=close_returns,
+                timeout=timeout,
+                max_waiting=max_waiting,
+                max_lifetime=max_lifetime,
+                max_idle=max_idle,
+                reconnect_timeout=reconnect_timeout,
+                reconnect_failed=reconnect_failed,
+                num_workers=num_workers,
+            )
+        except BaseException as error:  # noqa: BLE001 (raised again below)
+            failure = error
+        else:
+            return
+        # Our frames and psycopg_pool's hold what the caller passed, and error reporters show locals.
+        without_frames(failure)
+        del conninfo, kwargs, connection
+        try:
+            raise failure
+        finally:
+            del failure  # it refers to this frame: no cycle
+
+    # What callers see.
+
+    async def getconn(self, timeout: float | None = None) -> ACT:
+        """Take a connection; give it back with `putconn`.
+
+        Raises:
+            PoolTimeout: none came in time, or none can be had until something is changed; it tells why.
+        """
+        began = time.monotonic()
+        if self._trouble.is_fresh and not self._pool:
+            raise self._trouble.explain("no connection")
+        try:
+            return await super().getconn(timeout)
+        except psycopg_pool.PoolTimeout:
+            failure = self._trouble.explain(f"no connection in {time.monotonic() - began:.2f} s")
+        raise failure
+
+    async def wait(self, timeout: float = 30.0) -> None:
+        """Wait until `min_size` connections are there.
+
+        Raises:
+            PoolTimeout: they did not come in time, or cannot be had; the pool is closed, as psycopg_pool does.
+        """
+        began = time.monotonic()
+        try:
+            await super().wait(timeout)
+        except psycopg_pool.PoolTimeout:
+            pass
+        else:
+            if not self._trouble.is_permanent:
+                return
+            await self.close()
+        raise self._trouble.explain(f"the pool was not ready in {time.monotonic() - began:.2f} s")
+
+    # Connecting.
+
+    async def _connect(self, timeout: float | None = None) -> ACT:
+        try:
+            connection = await super()._connect(timeout)
+        except Exception as failure:
+            if self._trouble.note(failure):
+                await self._refuse_waiting()
+            raise
+        self._trouble.over()
+        return connection
+
+    async def _refuse_waiting(self) -> None:
+        """Tell those who wait at once what waiting does not change."""
+        async with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            ready = self._pool_full_event
+        for client in waiting:
+            await client.fail(PoolTimeout("refused"))  # `getconn` says why
+        if ready is not None:
+            ready.set()  # `wait` looks at the trouble
+
+    # Ages: what is decided stands in `AgingPool`.
+
+    async def _get_ready_connection(self, timeout: float | None) -> ACT | None:
+        self._discard_old()  # psycopg_pool holds the lock here
+        return await super()._get_ready_connection(timeout)
+
+    async def _return_connection(self, conn: ACT, from_getconn: bool) -> None:
+        async with self._lock:
+            if self._take_returned(conn, from_getconn=from_getconn):
+                return
+        await super()._return_connection(conn, from_getconn)
+
+    def _start_initial_tasks(self) -> None:
+        super()._start_initial_tasks()
+        self.run_task(Schedule(self, _Sweep(self), self.health_check_period))
+
+    async def _replace(self, old: ACT) -> None:
+        """Open a successor, put it into the pool, and close the old connection."""
+        try:
+            successor = await self._connect()
+        except BaseException:
+            async with self._lock:
+                self._not_succeeded(old)
+            raise  # the worker logs it
+        async with self._lock:
+            has_place = self._succeeded(old)
+        if has_place:
+            await self._add_to_pool(successor)
+        else:
+            await self._close_connection(successor)

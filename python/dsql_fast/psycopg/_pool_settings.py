@@ -1,0 +1,92 @@
+"""What a pool connects with, checked when the pool is made, before anything is sent."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+from .._config import parse_config
+from .._credentials import credentials_provider
+from .._errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+# Arguments of psycopg's `connect` that are no settings of the connection string.
+_DRIVER_ONLY = ("autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory")
+
+
+def check_period(seconds: float) -> float:
+    """Check a pool's ``health_check_period``.
+
+    Raises:
+        ConfigError: it is no positive number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ConfigError(f"health_check_period must be a positive number of seconds, not {seconds!r}")
+    return float(seconds)
+
+
+def connection_settings(
+    conninfo: str | Callable[..., Any],
+    keywords: dict[str, Any],
+    kwargs: Mapping[str, Any] | Callable[..., Any] | None,
+) -> dict[str, Any]:
+    """Check a pool's connection settings as far as they are known, and return the keywords among them.
+
+    Credentials come back as a provider: unlike what the caller gave, it shows no secret among the locals of
+    psycopg_pool's frames.
+
+    Raises:
+        ConfigError: something cannot be used.
+        CredentialsError: the environment's credentials cannot be used.
+    """
+    named = {name: value for name, value in keywords.items() if value is not None}
+    known = dict(named)
+    if kwargs is not None and not callable(kwargs):
+        known.update((name, value) for name, value in kwargs.items() if name not in _DRIVER_ONLY)
+    if callable(conninfo):
+        # Only each connect will know the host.
+        return _merged(named, {})
+    parse_config(conninfo, known, os.environ)
+    return _merged(named, {})
+
+
+def merged_kwargs(
+    settings: dict[str, Any], kwargs: dict[str, Any] | Callable[[], dict[str, Any]] | None
+) -> dict[str, Any] | Callable[[], dict[str, Any]]:
+    """Put the pool's keywords and the caller's ``kwargs`` together; the latter win."""
+    if kwargs is None:
+        return settings
+    if not callable(kwargs):
+        return _merged(settings, kwargs)
+    call = kwargs
+    return lambda: _merged(settings, call())
+
+
+def merged_async_kwargs(
+    settings: dict[str, Any],
+    kwargs: dict[str, Any] | Callable[[], dict[str, Any]] | Callable[[], Awaitable[dict[str, Any]]] | None,
+) -> dict[str, Any] | Callable[[], Awaitable[dict[str, Any]]]:
+    """Put the pool's keywords and the caller's ``kwargs`` together; the latter win."""
+    if kwargs is None:
+        return settings
+    if not callable(kwargs):
+        return _merged(settings, kwargs)
+    call = kwargs
+
+    async def merged() -> dict[str, Any]:
+        found = call()
+        return _merged(settings, await found if inspect.isawaitable(found) else found)
+
+    return merged
+
+
+def _merged(settings: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**settings, **kwargs}
+    if merged.get("credentials") is not None:
+        merged["credentials"] = credentials_provider(
+            merged["credentials"], None, os.environ, environment_by_value=True
+        )
+    return merged

@@ -1,0 +1,89 @@
+"""Why a pool has no connection to give.
+
+psycopg_pool connects in the background: what goes wrong there is logged, and the caller hears of a timeout only.
+Here the last failure is kept, told in the `PoolTimeout`, and, where trying again cannot help, told at once.
+"""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import psycopg_pool
+
+from .._errors import ConfigError, CredentialsError, CredentialsTimeout, Error
+from ._attempt import without_frames
+
+# What waiting does not change: a person must do something. By DSQL's message (psycopg has no SQLSTATE for a
+# failed connect) or OpenSSL's.
+_PERMANENT = (
+    "unable to accept connection, access denied",
+    "invalid sni",
+    "sni was not received",
+    "not supported",  # a start-up parameter
+    "certificate verify failed",
+    "does not match host name",
+)
+# An expired token is renewed, a clock may be set right.
+_PASSING = ("Signature expired", "Signature not yet current")
+
+# For so long after a permanent failure a caller is refused at once; then the next one tries anew (seconds).
+_FRESH = 1.0
+
+
+class PoolTimeout(psycopg_pool.PoolTimeout, Error):  # noqa: N818 (psycopg_pool's name)
+    """The pool has no connection to give in time; the message and ``__cause__`` tell why."""
+
+    __module__ = "dsql_fast"
+
+
+def is_permanent(failure: BaseException) -> bool:
+    """Tell whether connecting again cannot help until somebody changes something."""
+    if isinstance(failure, CredentialsTimeout):
+        return False
+    if isinstance(failure, (ConfigError, CredentialsError)):
+        return True
+    if not isinstance(failure, psycopg.Error):
+        return False
+    text = str(failure)
+    return any(part in text for part in _PERMANENT) and not any(part in text for part in _PASSING)
+
+
+class Trouble:
+    """The last failure to connect, until a connect succeeds."""
+
+    __slots__ = ("_at", "_failure")
+
+    def __init__(self) -> None:
+        self._failure: BaseException | None = None
+        self._at = 0.0
+
+    def note(self, failure: BaseException) -> bool:
+        """Keep a failure; tell whether it is permanent."""
+        self._failure = without_frames(failure)
+        self._at = time.monotonic()
+        return is_permanent(failure)
+
+    def over(self) -> None:
+        """Forget it: a connect succeeded."""
+        self._failure = None
+
+    @property
+    def is_permanent(self) -> bool:
+        """The last connect failed, and waiting does not help."""
+        return self._failure is not None and is_permanent(self._failure)
+
+    @property
+    def is_fresh(self) -> bool:
+        """It is permanent, and was seen within the last second."""
+        return self.is_permanent and time.monotonic() - self._at < _FRESH
+
+    def explain(self, what: str) -> PoolTimeout:
+        """Make the error that tells what did not work, and why."""
+        failure = self._failure
+        if failure is None:
+            return PoolTimeout(f"{what}: all connections are in use, and none came back in time")
+        kind = "trying again does not help" if is_permanent(failure) else "the last connect failed"
+        error = PoolTimeout(f"{what}: {kind}: {type(failure).__name__}: {failure}")
+        error.__cause__ = failure
+        return error

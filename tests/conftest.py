@@ -1,0 +1,66 @@
+"""What every test starts from: an empty environment, and a process in which nothing has happened yet."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dsql_fast import _credentials, _telemetry, _tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest_plugins = ["clusters"]
+
+_CLEARED = ("AWS_", "PG", "SSL_CERT_")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No settings of the developer's: no keys, no profile, no libpq defaults, nobody's home.
+
+    For the whole run, so that what a session-wide fixture starts has it too.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(_CLEARED)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(home))
+        patch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "no-aws-credentials"))
+        # botocore's chain ends here instead of asking an address on the network.
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> None:
+    """Forget what the package remembers for a whole process: tokens, trusted hosts, sessions, counters."""
+    _tokens._shared.clear()
+    _credentials._last_environment = None
+    _credentials._sessions.clear()
+    _telemetry._counters.clear()
+    attempt = sys.modules.get("dsql_fast.psycopg._attempt")
+    if attempt is not None:
+        attempt._system_trust.clear()
+
+
+@pytest.fixture
+def aws_keys(monkeypatch: pytest.MonkeyPatch) -> Keys:
+    """AWS keys in the environment, and what they are."""
+    keys = Keys()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", keys.secret_key)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", keys.session_token)
+    return keys
+
+
+class Keys:
+    """Made-up AWS keys. The secret parts are findable in any text."""
+
+    access_key = "AKIDEXAMPLE0FAKE0000"
+    secret_key = "fakeSecretKeyNeverShown"
+    session_token = "fakeSessionTokenNeverShown"

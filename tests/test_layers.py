@@ -1,0 +1,30 @@
+"""Who imports the native module: import-linter, which keeps the other layers, cannot see a binary module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import dsql_fast
+
+PACKAGE = Path(dsql_fast.__file__).parent
+# The package itself, for the version.
+MAY = {"__init__.py", "_credentials.py", "_tokens.py"}
+
+
+def imports_native(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        if any("_native" in name.split(".") for name in names):
+            return True
+    return False
+
+
+def test_only_the_credential_and_token_layers_know_the_native_module() -> None:
+    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if imports_native(path)}
+    assert found == MAY
