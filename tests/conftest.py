@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from dsql_fast import _credentials, _telemetry, _tokens
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["clusters"]
+
+# The same examples in each run; more of them, and other ones: --hypothesis-profile=default --hypothesis-seed=...
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 _CLEARED = ("AWS_", "PG", "SSL_CERT_")
 
@@ -38,7 +43,7 @@ def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> None:
-    """Forget what the package remembers for a whole process: tokens, trusted hosts, sessions, counters."""
+    """Forget what the package remembers for a whole process: tokens, plans, trusted hosts, sessions, counters."""
     _tokens._shared.clear()
     _credentials._last_environment = None
     _credentials._sessions.clear()
@@ -46,6 +51,8 @@ def _fresh_process() -> None:
     attempt = sys.modules.get("dsql_fast.psycopg._attempt")
     if attempt is not None:
         attempt._system_trust.clear()
+        attempt._plans.clear()
+        attempt._plans.clear()
 
 
 @pytest.fixture

@@ -197,6 +197,26 @@ LIBPQ_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     },
 )
 
+READ_ENVIRONMENT = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "PGDATABASE",
+    "PGGEQO",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGSERVICE",
+    "PGSSLMINPROTOCOLVERSION",
+    "PGSSLROOTCERT",
+    "PGUSER",
+)
+"""All variables that `parse_config` reads: with equal ones, equal arguments give equal settings."""
+
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 _LETTERS_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _HOST_CHARACTERS = _LETTERS_DIGITS + ".-"
-_REGION_CHARACTERS = _LETTERS_DIGITS + "-"
 _CLUSTER_ID_LENGTH = 26
 _HOST_MAX_LENGTH = 253  # RFC 1035, section 2.3.4, in text
+
+# What was resolved without the environment, by (host, region): it takes longer than signing does.
+_resolved: dict[tuple[str, str | None], Endpoint] = {}
+_MOST_RESOLVED = 64
 
 
 class Endpoint:
@@ -52,7 +55,7 @@ class Endpoint:
 
 def is_cluster_id(text: str) -> bool:
     """Tell whether `text` is a cluster's id: 26 of a-z and 0-9."""
-    return len(text) == _CLUSTER_ID_LENGTH and not text.strip(_LETTERS_DIGITS) and text.isalnum()
+    return len(text) == _CLUSTER_ID_LENGTH and text.isascii() and text.isalnum() and text == text.lower()
 
 
 def resolve_endpoint(
@@ -76,6 +79,11 @@ def resolve_endpoint(
     Raises:
         ConfigError: no host, not one host name, no Region to be had, or one that contradicts the host.
     """
+    # Text only: what else is equal to it may not be a host.
+    said = (host, region) if type(host) is str and (region is None or type(region) is str) else None
+    known_already = _resolved.get(said) if said is not None else None
+    if known_already is not None:
+        return known_already
     name = _checked_host(host)
     explicit = _checked_region(region) if region is not None else None
     if is_cluster_id(name):
@@ -90,7 +98,15 @@ def resolve_endpoint(
         raise ConfigError(
             f"region={explicit!r} contradicts the host {name}, which is in {own}: drop one of the two",
         )
-    known = explicit or own or _fallback_region(environ, profile_region)
+    known = explicit or own
+    if known is not None:
+        endpoint = Endpoint(name, known)
+        if said is not None:
+            if len(_resolved) >= _MOST_RESOLVED:
+                _resolved.clear()
+            _resolved[said] = endpoint
+        return endpoint
+    known = _fallback_region(environ, profile_region)
     if known is None:
         raise ConfigError(
             f"the host {name} does not tell its Region: pass region=, or set AWS_REGION",
@@ -122,9 +138,9 @@ def _checked_host(host: object) -> str:
         raise ConfigError(f"host must be text, not {type(host).__name__}")
     # Only what is ASCII is lower-cased: the Kelvin sign would turn into a k.
     name = host.lower() if host.isascii() else host
-    wrong = _wrong_character(name, _HOST_CHARACTERS)
-    if wrong is not None:
-        raise ConfigError(f"{_what_is_wrong(wrong)}: host must be one host name and nothing else")
+    # The whole at once, which is five times as fast as character by character; the culprit is looked for after.
+    if not (name.isascii() and name.replace(".", "").replace("-", "").isalnum()):
+        raise ConfigError(f"{_what_is_wrong(name)}: host must be one host name and nothing else")
     if len(name) > _HOST_MAX_LENGTH:
         raise ConfigError(f"the host is {len(name)} characters long; a name has at most 253")
     if name[0] in ".-" or name[-1] in ".-" or ".." in name:
@@ -136,20 +152,14 @@ def _checked_region(region: object) -> str:
     if not isinstance(region, str):
         raise ConfigError(f"region must be text, not {type(region).__name__}")
     name = region.lower() if region.isascii() else region
-    if not name or _wrong_character(name, _REGION_CHARACTERS) or name[0] == "-" or name[-1] == "-":
+    if not (name.isascii() and name.replace("-", "").isalnum()) or name[0] == "-" or name[-1] == "-":
         raise ConfigError(f"{region!r} is not a Region: one is written like us-east-1")
     return name
 
 
-def _wrong_character(text: str, allowed: str) -> str | None:
-    for character in text:
-        if character not in allowed:
-            return character
-    return None
-
-
-def _what_is_wrong(character: str) -> str:
+def _what_is_wrong(name: str) -> str:
     # The host itself is not repeated: it may be a whole URI, with a password in it.
+    character = next((one for one in name if one not in _HOST_CHARACTERS), None)
     reasons = {
         ",": "the host holds a comma (several endpoints need a connection each: a token is for one host)",
         "/": "the host holds a slash (a scheme or a path)",
@@ -157,6 +167,8 @@ def _what_is_wrong(character: str) -> str:
         "@": "the host holds user information (pass user= by itself)",
         " ": "the host holds a space",
     }
+    if character is None:
+        return "the host has no letter or digit"
     if character in reasons:
         return reasons[character]
     if not character.isascii():

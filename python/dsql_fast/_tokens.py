@@ -17,7 +17,7 @@ Who waits for a first token shares one future. While a token is renewed, everybo
 from __future__ import annotations
 
 import os
-from _thread import RLock
+from _thread import RLock, allocate_lock, get_ident
 from contextvars import ContextVar
 
 from . import _telemetry
@@ -52,6 +52,8 @@ _MOST_HANGING = 4
 _MOST_SHARED = 256
 # An expired token is dropped at most so often (seconds): one clock that is wrong must not flush without end.
 _DROP_INTERVAL = 30.0
+# So many milliseconds in a row nobody may be inside `token` before the interpreter ends.
+_QUIET_ENOUGH = 3
 
 _renewing: ContextVar[tuple[TokenSource, ...]] = ContextVar("dsql_fast_renewing", default=())
 
@@ -171,7 +173,7 @@ class TokenSource(TokenCache):
                 credentials_timeout=credentials_timeout,
                 clock=clock,
             )
-        except Error as error:
+        except BaseException as error:  # noqa: BLE001 (raised again below)
             failure = error
         # Frames on the way here hold what the caller passed, and error reporters show locals.
         without_frames(failure)
@@ -192,7 +194,8 @@ class TokenSource(TokenCache):
         credentials_timeout: float = DEFAULT_CREDENTIALS_TIMEOUT,
         clock: Callable[[], float] | None = None,
     ) -> Self:
-        if isinstance(credentials_timeout, bool) or not credentials_timeout > 0:
+        is_number = isinstance(credentials_timeout, (int, float)) and not isinstance(credentials_timeout, bool)
+        if not is_number or not credentials_timeout > 0:
             raise ConfigError("credentials_timeout must be a positive number of seconds")
         self = TokenCache.__new__(
             cls, clock=clock, lease_timeout=credentials_timeout, async_only=provider.is_async
@@ -235,13 +238,14 @@ class TokenSource(TokenCache):
         """
         if self._provider.is_async:
             self._provider.load()  # refuses, with the reason
-        while True:
-            if lease is not None or token is None:
-                begun = self._begin(token, lease)
-                token = begun if isinstance(begun, str) else self._wait(begun)
-            if token is not None:
-                return token
-            token, lease = self._get()
+        with _Inside():
+            while True:
+                if lease is not None or token is None:
+                    begun = self._begin(token, lease)
+                    token = begun if isinstance(begun, str) else self._wait(begun)
+                if token is not None:
+                    return token
+                token, lease = self._get()
 
     def _begin(self, token: str | None, lease: Lease | None) -> str | TokenFuture | None:
         """Start the renewal that a lease is for, or join the one under way.
@@ -251,6 +255,7 @@ class TokenSource(TokenCache):
         """
         if lease is None:
             self._refuse_recursion()
+            _bury_tasks()
             return self._joined()
         provider = self._provider
         if not provider.may_block and not provider.is_async:
@@ -277,7 +282,9 @@ class TokenSource(TokenCache):
         offered: TokenFuture = Future()
         waiting = self._join(offered)
         if waiting is offered:
-            _remember_pending(offered)
+            pending = _pending
+            pending.add(offered)
+            offered.add_done_callback(pending.discard)
         return waiting  # type: ignore[return-value]  # native: the object that was offered
 
     def _refuse_recursion(self) -> None:
@@ -290,18 +297,17 @@ class TokenSource(TokenCache):
     def _wait(self, waiting: TokenFuture | None) -> str | None:
         if waiting is None:
             return None
+        from concurrent.futures import CancelledError
         from concurrent.futures import TimeoutError as FutureTimeoutError
 
-        me = object()
-        _blocked.add(me)
         try:
             return waiting.result(self._timeout)
+        except CancelledError:
+            return None  # the lease was lost
         except FutureTimeoutError:
             failure: Error = self._timed_out()
         except Error as error:
             failure = _anew(error)
-        finally:
-            _blocked.discard(me)
         raise failure
 
     async def _wait_async(self, waiting: TokenFuture | None) -> str | None:
@@ -309,19 +315,29 @@ class TokenSource(TokenCache):
             return None
         import asyncio
 
-        try:
-            # Shielded: a caller that is cancelled must not cancel what the others wait for.
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(waiting)), self._timeout)
-        except (asyncio.TimeoutError, TimeoutError):
-            failure: Error = self._timed_out()
-        except Error as error:
-            failure = _anew(error)
-        raise failure
+        outcome = asyncio.wrap_future(waiting)
+        # Read in any case, or asyncio complains of an error that nobody asked for.
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # Unlike wait_for, this cancels nothing: a caller that is cancelled must not cancel what the others wait
+        # for. And a future that was cancelled is told from a caller that was.
+        await asyncio.wait((outcome,), timeout=self._timeout)
+        if not outcome.done():
+            raise self._timed_out()
+        if outcome.cancelled():
+            return None  # the lease was lost
+        failure = outcome.exception()
+        if isinstance(failure, Error):
+            raise _anew(failure)
+        return outcome.result()
 
     # Renewals. Each ends its lease in every case, also when it is torn off by a BaseException.
 
     def _renew_inline(self, lease: Lease, token: str | None) -> str:
-        outcome = self._renew(lease)
+        before = _renewing.set((*_renewing.get(), self))  # a log handler that connects must not wait for itself
+        try:
+            outcome = self._renew(lease)
+        finally:
+            _renewing.reset(before)
         if isinstance(outcome, str):
             return outcome
         if token is None:
@@ -450,12 +466,77 @@ def _anew(error: Error) -> Error:
     return copy
 
 
-# Waiting.
+# Waiting, and the interpreter's exit.
+#
+# Up to Python 3.13 a daemon thread is torn off when, after the interpreter has begun to end, it next wants the
+# interpreter's lock. One that is inside `token` has a frame of native code below it, through which it cannot be
+# torn: the process would abort. So before the end all are sent away, and those that come back are kept.
 
-# The futures that somebody waits on, and the threads that are blocked in waiting (a token of each).
+# The futures that somebody waits on, and the threads inside `token` (an `_Inside` of each). Of this process: a
+# forked child has the parent's futures, but not its threads, which may have held the futures' locks.
 _pending: set[TokenFuture] = set()
-_blocked: set[object] = set()
-_exit_is_watched = False
+_inside: set[_Inside] = set()
+_process: int | None = None
+
+# Set at exit: the thread that ends the interpreter, and those that were sent away before.
+_exiting_thread: int | None = None
+_sent_away: set[int] = set()
+
+
+class _Inside:
+    """A thread's stay inside `token`, as a context manager."""
+
+    __slots__ = ("parked",)
+
+    def __init__(self) -> None:
+        self.parked = False
+
+    def __enter__(self) -> None:
+        global _inside, _pending, _process
+        if _process != os.getpid():
+            if _process is None:
+                import atexit
+
+                atexit.register(_clear_out_at_exit)
+            _inside, _pending, _process = set(), set(), os.getpid()
+        _inside.add(self)
+        if _exiting_thread is not None and _exiting_thread != get_ident():
+            self._leave()
+
+    def __exit__(self, *_: object) -> None:
+        _inside.discard(self)
+
+    def _leave(self) -> None:
+        me = get_ident()
+        if me not in _sent_away:
+            # A worker ends by that, and who joins it at exit need not wait.
+            _sent_away.add(me)
+            _inside.discard(self)
+            raise CredentialsError("the interpreter is exiting")
+        # One that tries again and again would be inside when the end comes. It waits for the end here, where it
+        # does not want the interpreter's lock.
+        barrier = allocate_lock()
+        barrier.acquire()
+        self.parked = True
+        barrier.acquire()
+
+
+def _clear_out_at_exit() -> None:
+    global _exiting_thread  # noqa: PLW0603
+    if _process != os.getpid():
+        return  # forked, and nobody was inside here
+    from time import sleep
+
+    _exiting_thread = get_ident()
+    for future in list(_pending):
+        _resolve(future, CredentialsError("the interpreter is exiting"))
+    quiet = 0
+    for _ in range(100):
+        sleep(0.001)
+        # More than once: a thread may have been on its way in, or just out.
+        quiet = 0 if any(not stay.parked for stay in list(_inside)) else quiet + 1
+        if quiet == _QUIET_ENOUGH:
+            break
 
 
 def _resolve(waiting: object, outcome: str | Error | None) -> None:
@@ -471,35 +552,7 @@ def _resolve(waiting: object, outcome: str | Error | None) -> None:
         else:
             future.set_result(outcome)
     except InvalidStateError:
-        pass  # the interpreter is exiting, and `_release_at_exit` was first
-
-
-def _remember_pending(future: TokenFuture) -> None:
-    global _exit_is_watched  # noqa: PLW0603
-    if not _exit_is_watched:
-        import atexit
-
-        _exit_is_watched = True
-        atexit.register(_release_at_exit)
-    _pending.add(future)
-    future.add_done_callback(_pending.discard)
-
-
-def _release_at_exit() -> None:
-    """Wake all that wait when the interpreter exits, and let them get away.
-
-    Up to Python 3.13 a daemon thread is torn off when it next wants the interpreter's lock. One that waits
-    inside `token` has a frame of native code below it, through which it cannot be torn: the process would
-    abort.
-    """
-    from time import sleep
-
-    for future in list(_pending):
-        _resolve(future, CredentialsError("the interpreter is exiting"))
-    for _ in range(100):
-        if not _blocked:
-            break
-        sleep(0.002)
+        pass  # the interpreter is exiting, and `_clear_out_at_exit` was first
 
 
 _tasks: set[asyncio.Task[None]] = set()
@@ -512,6 +565,20 @@ def _start_task(coroutine: Any) -> None:
     # The loop holds its tasks weakly.
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
+
+
+def _bury_tasks() -> None:
+    """End the renewals whose loop was closed under them: nobody else will, and others wait for them."""
+    if not _tasks:
+        return
+    from contextlib import suppress
+
+    for task in list(_tasks):
+        if task.get_loop().is_closed():
+            _tasks.discard(task)
+            # Not if the source's own `finally` awaits, or another thread was first.
+            with suppress(RuntimeError):
+                task.get_coro().close()  # `_renew_async`, which abandons the lease
 
 
 # The tokens that `connect` and the pools share. The lock belongs to a process: one that another thread held

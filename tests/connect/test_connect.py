@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from dsql_fast._native import sign_token
 from psycopg.rows import dict_row
 
 import dsql_fast
 from dsql_fast._config import parse_config
+from dsql_fast._native import sign_token
 from dsql_fast._tokens import shared_source
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ token among their locals, ours hold what the caller passed, and error reporters 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg.rows import Row
@@ -75,7 +75,7 @@ class Connection(psycopg.Connection[Row]):
         while True:
             try:
                 if attempt is None:
-                    attempt = begin(conninfo, kwargs)
+                    attempt = begin(conninfo, cast("dict[str, Any]", kwargs))
                 connection = super().connect(
                     password=attempt.source.token(),
                     autocommit=autocommit,
@@ -128,7 +128,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         while True:
             try:
                 if attempt is None:
-                    attempt = await begin_async(conninfo, kwargs)
+                    attempt = await begin_async(conninfo, cast("dict[str, Any]", kwargs))
                 connection = await super().connect(
                     password=await attempt.source.token_async(),
                     autocommit=autocommit,

@@ -41,17 +41,18 @@ def pool_kwargs(
     try:
         settings = connection_settings(conninfo, cast("dict[str, Any]", connection), None)
     except Error as error:
-        failure: Error | None = error
+        failure = error
     else:
-        failure = None
-    if failure is not None:
-        # Our frames hold what the caller passed, and error reporters show locals.
-        del conninfo, connection
+        return {
+            "conninfo": conninfo,
+            "kwargs": settings,
+            "connection_class": AsyncConnection if asynchronous else Connection,
+            "max_lifetime": MAX_LIFETIME,
+            "max_idle": MAX_IDLE,
+        }
+    # Our frames hold what the caller passed, and error reporters show locals.
+    del conninfo, connection
+    try:
         raise without_frames(failure)
-    return {
-        "conninfo": conninfo,
-        "kwargs": settings,
-        "connection_class": AsyncConnection if asynchronous else Connection,
-        "max_lifetime": MAX_LIFETIME,
-        "max_idle": MAX_IDLE,
-    }
+    finally:
+        del failure  # it refers to this frame: no cycle

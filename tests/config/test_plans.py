@@ -1,0 +1,105 @@
+"""Equal calls are put together once. What makes them equal leaves nothing out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dsql_fast import ConfigError
+from dsql_fast._config import LIBPQ_ENVIRONMENT, READ_ENVIRONMENT, parse_config
+from dsql_fast.psycopg import _attempt
+from dsql_fast.psycopg._attempt import begin
+
+if TYPE_CHECKING:
+    from conftest import Keys
+
+ID = "foo0bar1baz2quux3quuux4q00"
+HOST = f"{ID}.dsql.us-east-1.on.aws"
+
+
+class Watched(Mapping[str, str]):
+    """An environment that notes what is asked of it."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values_ = values
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return self.values_[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("only single variables may be read")
+
+    def __len__(self) -> int:
+        raise AssertionError("only single variables may be read")
+
+
+def test_every_variable_that_is_read_makes_a_difference() -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "fake-secret"}
+    asked: set[str] = set()
+    for conninfo, values in (
+        (HOST, keys),
+        (HOST, {"AWS_PROFILE": "p"}),
+        (ID, {**keys, "AWS_DEFAULT_REGION": "us-east-1"}),
+        (f"dsql://reader@{HOST}:1/db?sslrootcert=system", keys),
+    ):
+        environ = Watched(values)
+        parse_config(conninfo, {}, environ)
+        asked |= environ.asked
+    assert asked == set(READ_ENVIRONMENT)
+    assert {name for name in READ_ENVIRONMENT if name.startswith("PG")} <= set(LIBPQ_ENVIRONMENT)
+
+
+def test_equal_calls_share_a_plan(aws_keys: Keys) -> None:
+    for _ in range(3):
+        begin(HOST, {"port": 1, "user": "reader"})
+    assert len(_attempt._plans) == 1
+    assert begin(HOST, {"port": 1}).arguments() is begin(HOST, {"port": 1}).arguments()
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"), [({"port": 1}, {"port": True}), ({"keepalives": 1}, {"keepalives": True})]
+)
+def test_equal_values_of_other_types_are_told_apart(
+    good: dict[str, Any], bad: dict[str, Any], aws_keys: Keys
+) -> None:
+    begin(HOST, good)
+    with pytest.raises(ConfigError):
+        begin(HOST, bad)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "expected"),
+    [
+        ("PGUSER", "reader", "user", "reader"),
+        ("PGDATABASE", "other", "dbname", "other"),
+        ("PGPORT", "6000", "port", 6000),
+        ("PGHOSTADDR", "127.0.0.1", "hostaddr", "127.0.0.1"),
+        ("PGSSLROOTCERT", "system", "sslrootcert", "system"),
+        ("PGSSLMINPROTOCOLVERSION", "TLSv1.3", "ssl_min_protocol_version", "TLSv1.3"),
+    ],
+)
+def test_a_change_of_the_environment_counts_at_once(
+    variable: str, value: str, name: str, expected: object, aws_keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = begin(HOST, {}).arguments()
+    monkeypatch.setenv(variable, value)
+    assert begin(HOST, {}).arguments()[name] == expected
+    monkeypatch.delenv(variable)
+    assert begin(HOST, {}).arguments() == before
+
+
+def test_the_plans_are_bounded(aws_keys: Keys) -> None:
+    for number in range(1, 200):
+        begin(HOST, {"port": number})
+    assert len(_attempt._plans) <= _attempt._MOST_PLANS
+
+
+def test_a_refusal_is_not_kept(aws_keys: Keys) -> None:
+    for _ in range(2):
+        with pytest.raises(ConfigError):
+            begin(HOST, {"port": 0})
+    assert not _attempt._plans

@@ -1,0 +1,76 @@
+"""The ways to connect, as functions with one shape, and what must not come through them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import dsql_fast
+from dsql_fast import _tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Keys
+    from safety.recorder import Recorder
+    from safety.wire import Seen
+
+HOST = "cluster000000000000000000a.dsql.us-east-1.on.aws"
+
+
+def by_connect(arguments: dict[str, Any]) -> None:
+    dsql_fast.connect(**arguments).close()
+
+
+def by_connect_async(arguments: dict[str, Any]) -> None:
+    async def connect() -> None:
+        await (await dsql_fast.connect_async(**arguments)).close()
+
+    asyncio.run(connect())
+
+
+def by_pool(arguments: dict[str, Any]) -> None:
+    pool: Any = dsql_fast.ConnectionPool(min_size=1, open=False, num_workers=1, **arguments)
+    pool.open()
+    try:
+        pool.wait(POOL_PATIENCE)
+    finally:
+        pool.close()
+
+
+def by_pool_async(arguments: dict[str, Any]) -> None:
+    async def connect() -> None:
+        pool: Any = dsql_fast.AsyncConnectionPool(min_size=1, open=False, num_workers=1, **arguments)
+        await pool.open()
+        try:
+            await pool.wait(POOL_PATIENCE)
+        finally:
+            await pool.close()
+
+    asyncio.run(connect())
+
+
+# Seconds. A refusal that is not known to be permanent is tried again by a pool until it is over.
+POOL_PATIENCE = 0.2
+
+DOORS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "connect": by_connect,
+    "connect_async": by_connect_async,
+    "pool": by_pool,
+    "pool_async": by_pool_async,
+}
+
+
+def arguments(server: Recorder, **further: Any) -> dict[str, Any]:
+    return {"host": HOST, "hostaddr": "127.0.0.1", "port": server.port, "connect_timeout": 20, **further}
+
+
+def assert_nothing_secret(seen: Seen, keys: Keys) -> None:
+    """The server got no token, no part of one, and nothing else that is secret."""
+    sought = [b"X-Amz", b"Action=", b"DbConnect", b"Signature"]
+    sought += [text.encode() for text in (keys.access_key, keys.secret_key, keys.session_token)]
+    for source in _tokens._shared.values():
+        sought.append(source.token().rpartition("X-Amz-Signature=")[2].encode())
+    found = [part for part in sought if part in seen.bytes]
+    assert not found
+    assert not seen.passwords

@@ -1,0 +1,133 @@
+"""The types that users see. Never run: mypy and pyright check it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import botocore.session
+import psycopg
+import psycopg_pool
+from botocore.credentials import ReadOnlyCredentials
+from psycopg.rows import DictRow, TupleRow, class_row, dict_row
+from typing_extensions import assert_type
+
+import dsql_fast
+from dsql_fast import AsyncConnection, AsyncConnectionPool, Connection, ConnectionPool, Credentials, TokenSource
+
+
+class Thing:
+    name: str
+
+
+class OwnConnection(psycopg.Connection[DictRow]):
+    pass
+
+
+# Tokens.
+
+assert_type(dsql_fast.generate_token("host"), str)
+assert_type(
+    dsql_fast.generate_token(
+        "host",
+        "us-east-1",
+        user="reader",
+        expires_in=60,
+        credentials=Credentials("a", "b", None, dt.datetime.now(dt.timezone.utc)),
+        now=dt.datetime.now(dt.timezone.utc),
+    ),
+    str,
+)
+source = TokenSource("host", token_duration_secs="900", profile="p", credentials_timeout=1.5)
+assert_type(source, TokenSource)
+assert_type(source.token(), str)
+assert_type(source.stats().issued, int)
+assert_type(source.stats().expires_at, dt.datetime | None)
+source.invalidate()
+
+
+def load() -> Credentials:
+    return Credentials("a", "b", session_token="c")
+
+
+async def load_async() -> ReadOnlyCredentials:
+    return ReadOnlyCredentials("a", "b", "c")
+
+
+for given in (load, load_async, load(), ReadOnlyCredentials("a", "b", None), botocore.session.Session(), None):
+    TokenSource("host", credentials=given)
+    dsql_fast.connect("host", credentials=given)
+
+assert_type(Credentials("a", "b").access_key_id, str)
+assert_type(Credentials("a", "b").expires_at, dt.datetime | None)
+
+# Connections.
+
+with dsql_fast.connect("host", user="reader", port=5432, connect_timeout=3) as conn:
+    assert_type(conn, Connection[TupleRow])
+    assert_type(conn.execute("select 1").fetchone(), TupleRow | None)
+
+# In pyright's eyes a type variable with a default is decided before the call, for psycopg's own classes too: so the
+# row's type is named at the class. mypy finds it by itself.
+by_dict = Connection[DictRow].connect("host", row_factory=dict_row, autocommit=True)
+assert_type(by_dict, Connection[DictRow])
+assert_type(by_dict.execute("select 1").fetchone(), DictRow | None)
+by_class = Connection[Thing].connect("host", row_factory=class_row(Thing))
+assert_type(by_class.execute("select 1").fetchall(), list[Thing])
+found = dsql_fast.connect("host", row_factory=dict_row)  # pyright: ignore[reportArgumentType]
+assert_type(found, Connection[DictRow])  # pyright: ignore[reportAssertTypeFailure]
+as_theirs: psycopg.Connection[TupleRow] = dsql_fast.connect("host")
+
+
+async def main() -> None:
+    assert_type(await source.token_async(), str)
+    async with await dsql_fast.connect_async("host") as conn:
+        assert_type(conn, AsyncConnection[TupleRow])
+    by_dict = await AsyncConnection[DictRow].connect("host", row_factory=dict_row)
+    assert_type(by_dict, AsyncConnection[DictRow])
+    by_class = await AsyncConnection[Thing].connect("host", row_factory=class_row(Thing))
+    assert_type(await (await by_class.execute("select 1")).fetchone(), Thing | None)
+
+    async with AsyncConnectionPool("host", connection_class=AsyncConnection[TupleRow], min_size=1) as pool:
+        assert_type(pool, AsyncConnectionPool[AsyncConnection[TupleRow]])
+        async with pool.connection() as conn:
+            assert_type(conn, AsyncConnection[TupleRow])
+
+
+# Pools.
+
+with ConnectionPool(
+    "host", connection_class=Connection[TupleRow], min_size=1, max_size=4, region="us-east-1"
+) as pool:
+    assert_type(pool, ConnectionPool[Connection[TupleRow]])
+    with pool.connection() as conn:
+        assert_type(conn, Connection[TupleRow])
+    assert_type(pool.getconn(), Connection[TupleRow])
+
+own = ConnectionPool("host", connection_class=OwnConnection)
+assert_type(own, ConnectionPool[OwnConnection])
+rows = ConnectionPool("host", connection_class=Connection[DictRow], kwargs={"row_factory": dict_row})
+assert_type(rows.getconn(), Connection[DictRow])
+bare = psycopg_pool.ConnectionPool(**dsql_fast.pool_kwargs("host"))
+assert_type(dsql_fast.pool_kwargs("host", asynchronous=True), dict[str, Any])
+as_their_pool: psycopg_pool.ConnectionPool[Connection[DictRow]] = rows
+# Without a class it is, to type checkers, psycopg's, as in psycopg_pool.
+plain: ConnectionPool = ConnectionPool("host")
+assert_type(plain.getconn().execute("select 1").fetchone(), TupleRow | None)
+
+# The rest.
+
+assert_type(dsql_fast.counters(), dict[str, int])
+assert_type(dsql_fast.__version__, str)
+try:
+    pool.getconn()
+except dsql_fast.PoolTimeout as error:
+    also_theirs: psycopg_pool.PoolTimeout = error
+    also_ours: dsql_fast.Error = error
+
+# What must be refused: an ignore that is not needed is an error.
+
+dsql_fast.connect("host", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+dsql_fast.connect("host", password="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TokenSource("host", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+dsql_fast.generate_token("host", now="today")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
