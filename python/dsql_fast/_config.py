@@ -293,6 +293,9 @@ def parse_config(conninfo: str, keywords: Mapping[str, Any], environ: Mapping[st
         environ=environ,
         profile_region=lambda: profile_region(profile),
     )
+    if given.get("user") == "":
+        # A variable that came out empty must not make an administrator.
+        raise ConfigError("user is empty: name a database role, or leave it out for admin")
     user = given.get("user") or environ.get("PGUSER") or DEFAULT_USER
     action_for(user)
     return Config(
@@ -356,6 +359,9 @@ def driver_arguments(config: Config, libpq_version: int, *, system_trust: bool =
         # The server must ask for the token, and in the one way that DSQL does.
         arguments["require_auth"] = "password"
         arguments["sslcertmode"] = "disable"
+    else:
+        # It would take an empty name for none, and send ~/.postgresql/postgresql.crt if that is there.
+        arguments["sslcert"] = f"{AMAZON_ROOTS}/none"
     if libpq_version >= _DIRECT_TLS_LIBPQ and "sslnegotiation" not in arguments:
         # One round trip less. libpq wants at least sslmode=require for it.
         encrypts = mode in ("require", "verify-ca", "verify-full")

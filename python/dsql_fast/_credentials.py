@@ -278,7 +278,7 @@ def _provider_of(source: CredentialsSource) -> CredentialsProvider:
 def environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
     """Read the keys in the environment, or return None where there are none.
 
-    ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN`` (or ``AWS_SECURITY_TOKEN``) and
+    ``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_SESSION_TOKEN`` (``AWS_SECURITY_TOKEN`` beats it) and
     ``AWS_CREDENTIAL_EXPIRATION`` (ISO 8601), as botocore reads them. Empty variables count as not set.
 
     Raises:
@@ -293,7 +293,7 @@ def environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
         if not access_key:
             there, missing = missing, there
         raise CredentialsError(f"{there} is set but {missing} is not: set both or neither")
-    session_token = environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN") or None
+    session_token = environ.get("AWS_SECURITY_TOKEN") or environ.get("AWS_SESSION_TOKEN") or None
     expiration = environ.get("AWS_CREDENTIAL_EXPIRATION") or None
     key = (access_key, secret_key, session_token, expiration)
     global _last_environment  # noqa: PLW0603 (one value, replaced whole: no lock is needed)

@@ -17,7 +17,7 @@ Who waits for a first token shares one future. While a token is renewed, everybo
 from __future__ import annotations
 
 import os
-from _thread import RLock, allocate_lock, get_ident
+from _thread import RLock
 from contextvars import ContextVar
 
 from . import _telemetry
@@ -26,21 +26,19 @@ from ._endpoint import Endpoint, resolve_endpoint
 from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, without_frames
 from ._native import Lease, TokenCache, sign_token
 from ._token_request import DEFAULT_LIFETIME, action_for, lifetime_from
+from ._waiting import Inside, remember, wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from concurrent.futures import Future
     from datetime import datetime
     from typing import Any
 
     from typing_extensions import Self
 
     from ._credentials import CredentialsProvider, CredentialsSource
-
-    # What waits for a first token: the token, or None for "look again" (the renewal was cancelled).
-    TokenFuture = Future[str | None]
+    from ._waiting import TokenFuture
 
 __all__ = ["TokenSource", "generate_token", "shared_source"]
 
@@ -52,8 +50,6 @@ _MOST_HANGING = 4
 _MOST_SHARED = 256
 # An expired token is dropped at most so often (seconds): one clock that is wrong must not flush without end.
 _DROP_INTERVAL = 30.0
-# So many milliseconds in a row nobody may be inside `token` before the interpreter ends.
-_QUIET_ENOUGH = 3
 
 _renewing: ContextVar[tuple[TokenSource, ...]] = ContextVar("dsql_fast_renewing", default=())
 
@@ -131,7 +127,8 @@ class TokenSource(TokenCache):
 
     Raises:
         ConfigError: an argument cannot be used.
-        CredentialsError: the environment holds half a pair of keys, or the profile does not exist.
+        CredentialsError: the environment holds half a pair of keys. (Whether a profile exists is seen when its
+            credentials, or its Region, are first needed.)
     """
 
     __module__ = "dsql_fast"
@@ -238,7 +235,7 @@ class TokenSource(TokenCache):
         """
         if self._provider.is_async:
             self._provider.load()  # refuses, with the reason
-        with _Inside():
+        with Inside():
             while True:
                 if lease is not None or token is None:
                     begun = self._begin(token, lease)
@@ -262,7 +259,7 @@ class TokenSource(TokenCache):
             return self._renew_inline(lease, token)
         if self in _renewing.get():
             # Its own credentials ask for its token: the old one is all there is.
-            _resolve(lease.abandon(), None)
+            wake(lease.abandon(), None)
             if token is None:
                 self._refuse_recursion()
             return token
@@ -282,9 +279,7 @@ class TokenSource(TokenCache):
         offered: TokenFuture = Future()
         waiting = self._join(offered)
         if waiting is offered:
-            pending = _pending
-            pending.add(offered)
-            offered.add_done_callback(pending.discard)
+            remember(offered)
         return waiting  # type: ignore[return-value]  # native: the object that was offered
 
     def _refuse_recursion(self) -> None:
@@ -378,9 +373,9 @@ class TokenSource(TokenCache):
         except Exception as error:  # noqa: BLE001 (whatever a source raises is its failure)
             return self._failed(lease, _credentials_failure(error))
         except BaseException:
-            _resolve(lease.abandon(), None)
+            wake(lease.abandon(), None)
             raise
-        _resolve(lease.fulfil(token, signed_at, expires_at), token)
+        wake(lease.fulfil(token, signed_at, expires_at), token)
         return token
 
     async def _renew_async(self, lease: Lease) -> None:
@@ -393,10 +388,10 @@ class TokenSource(TokenCache):
             self._failed(lease, _credentials_failure(error))
         except BaseException:
             # Cancelled, or its loop has gone: who waits shall look again and take the lease.
-            _resolve(lease.abandon(), None)
+            wake(lease.abandon(), None)
             raise
         else:
-            _resolve(lease.fulfil(token, signed_at, expires_at), token)
+            wake(lease.fulfil(token, signed_at, expires_at), token)
         finally:
             self._renewals().discard(lease)
 
@@ -417,7 +412,7 @@ class TokenSource(TokenCache):
         from random import random
 
         _telemetry.record("token_renewal_failed", WARNING, "no token for %s: %s", self._endpoint.host, failure)
-        _resolve(lease.fail(random()), failure)  # noqa: S311 (jitter, no secret)
+        wake(lease.fail(random()), failure)  # noqa: S311 (jitter, no secret)
         return failure
 
     def _timed_out(self) -> Error:
@@ -466,95 +461,7 @@ def _anew(error: Error) -> Error:
     return copy
 
 
-# Waiting, and the interpreter's exit.
-#
-# Up to Python 3.13 a daemon thread is torn off when, after the interpreter has begun to end, it next wants the
-# interpreter's lock. One that is inside `token` has a frame of native code below it, through which it cannot be
-# torn: the process would abort. So before the end all are sent away, and those that come back are kept.
-
-# The futures that somebody waits on, and the threads inside `token` (an `_Inside` of each). Of this process: a
-# forked child has the parent's futures, but not its threads, which may have held the futures' locks.
-_pending: set[TokenFuture] = set()
-_inside: set[_Inside] = set()
-_process: int | None = None
-
-# Set at exit: the thread that ends the interpreter, and those that were sent away before.
-_exiting_thread: int | None = None
-_sent_away: set[int] = set()
-
-
-class _Inside:
-    """A thread's stay inside `token`, as a context manager."""
-
-    __slots__ = ("parked",)
-
-    def __init__(self) -> None:
-        self.parked = False
-
-    def __enter__(self) -> None:
-        global _inside, _pending, _process
-        if _process != os.getpid():
-            if _process is None:
-                import atexit
-
-                atexit.register(_clear_out_at_exit)
-            _inside, _pending, _process = set(), set(), os.getpid()
-        _inside.add(self)
-        if _exiting_thread is not None and _exiting_thread != get_ident():
-            self._leave()
-
-    def __exit__(self, *_: object) -> None:
-        _inside.discard(self)
-
-    def _leave(self) -> None:
-        me = get_ident()
-        if me not in _sent_away:
-            # A worker ends by that, and who joins it at exit need not wait.
-            _sent_away.add(me)
-            _inside.discard(self)
-            raise CredentialsError("the interpreter is exiting")
-        # One that tries again and again would be inside when the end comes. It waits for the end here, where it
-        # does not want the interpreter's lock.
-        barrier = allocate_lock()
-        barrier.acquire()
-        self.parked = True
-        barrier.acquire()
-
-
-def _clear_out_at_exit() -> None:
-    global _exiting_thread  # noqa: PLW0603
-    if _process != os.getpid():
-        return  # forked, and nobody was inside here
-    from time import sleep
-
-    _exiting_thread = get_ident()
-    for future in list(_pending):
-        _resolve(future, CredentialsError("the interpreter is exiting"))
-    quiet = 0
-    for _ in range(100):
-        sleep(0.001)
-        # More than once: a thread may have been on its way in, or just out.
-        quiet = 0 if any(not stay.parked for stay in list(_inside)) else quiet + 1
-        if quiet == _QUIET_ENOUGH:
-            break
-
-
-def _resolve(waiting: object, outcome: str | Error | None) -> None:
-    """Wake those who wait, if any: with the token, with the failure, or to look again."""
-    if waiting is None:
-        return
-    from concurrent.futures import InvalidStateError
-
-    future: TokenFuture = waiting  # type: ignore[assignment]  # native: the object that was offered
-    try:
-        if isinstance(outcome, Error):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
-    except InvalidStateError:
-        pass  # the interpreter is exiting, and `_clear_out_at_exit` was first
-
-
+# The renewals that run as tasks: the loops hold theirs weakly.
 _tasks: set[asyncio.Task[None]] = set()
 
 
@@ -562,7 +469,6 @@ def _start_task(coroutine: Any) -> None:
     import asyncio
 
     task = asyncio.get_running_loop().create_task(coroutine)
-    # The loop holds its tasks weakly.
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import dsql_fast
 from dsql_fast import ConfigError, DriverError
 from dsql_fast._config import Config, driver_arguments, needs_profile_region, parse_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ID = "foo0bar1baz2quux3quuux4q00"
 HOST = f"{ID}.dsql.us-east-1.on.aws"
@@ -231,3 +229,17 @@ def test_nothing_given_by_the_environment_changes_what_was_passed(monkeypatch: p
     assert before["kwargs"] == {"application_name": "x"}
     assert before["connection_class"] is dsql_fast.Connection
     assert dsql_fast.pool_kwargs(HOST, asynchronous=True)["connection_class"] is dsql_fast.AsyncConnection
+
+
+def test_no_client_certificate_goes_out_by_an_old_libpq() -> None:
+    # Before sslcertmode (16), an empty sslcert meant the one in the home directory; a path through a file is none.
+    named = driver_arguments(parse(HOST), 150000)["sslcert"]
+    assert named
+    assert not Path(named).exists()
+
+
+def test_an_empty_user_is_not_admin() -> None:
+    with pytest.raises(ConfigError, match="user is empty"):
+        parse(HOST, user="")
+    with pytest.raises(ConfigError, match="user is empty"):
+        parse(f"host={HOST} user=''")

@@ -15,7 +15,7 @@ PATIENCE = 60.0
 _BEGIN = """
 import asyncio, os, sys, threading, time
 import dsql_fast
-from dsql_fast import Credentials, TokenSource, _tokens
+from dsql_fast import Credentials, TokenSource, _tokens, _waiting
 
 HOST = "cluster000000000000000000a.dsql.us-east-1.on.aws"
 KEYS = Credentials("AKIDFAKE", "fake-secret")

@@ -162,10 +162,13 @@ def test_the_end_of_refreshable_credentials_caps_the_token() -> None:
 def test_the_environments_session_token(monkeypatch: pytest.MonkeyPatch) -> None:
     in_environment(monkeypatch)
     assert "Security-Token" not in dsql_fast.generate_token(HOST)
-    monkeypatch.setenv("AWS_SECURITY_TOKEN", "older")
-    assert "Security-Token=older&" in dsql_fast.generate_token(HOST)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "newer")
     assert "Security-Token=newer&" in dsql_fast.generate_token(HOST)
+    monkeypatch.setenv("AWS_SECURITY_TOKEN", "older")
+    assert "Security-Token=older&" in dsql_fast.generate_token(HOST)
+    # botocore's order
+    keys = botocore.session.Session().get_credentials().get_frozen_credentials()
+    assert keys.token == "older"
     monkeypatch.setenv("AWS_SESSION_TOKEN", "")
     monkeypatch.setenv("AWS_SECURITY_TOKEN", "")
     assert "Security-Token" not in dsql_fast.generate_token(HOST)

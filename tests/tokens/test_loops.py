@@ -155,9 +155,9 @@ def test_a_lease_that_is_lost_wakes_those_who_wait() -> None:
 
 
 def _inside() -> object:
-    from dsql_fast import _tokens
+    from dsql_fast import _waiting
 
-    return _tokens._pending
+    return _waiting._pending
 
 
 def test_token_from_within_a_running_loop() -> None:

@@ -66,12 +66,13 @@ class Plan:
 
 
 class Attempt:
-    """The tries of one connect. At most three: as configured, with the system's roots, with a new token."""
+    """The tries of one connect. At most three: as configured, with the other roots, with a new token."""
 
-    __slots__ = ("_plan", "_system_trust", "source")
+    __slots__ = ("_other_trust_tried", "_plan", "_system_trust", "source")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._other_trust_tried = False
         self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
         self.source = plan.source
 
@@ -84,8 +85,10 @@ class Attempt:
         if not isinstance(failure, psycopg.OperationalError):
             return False
         text = str(failure)
-        if _NOT_VERIFIED in text and self._plan.trusts_only_amazon and not self._system_trust:
-            self._system_trust = True
+        if _NOT_VERIFIED in text and self._plan.trusts_only_amazon and not self._other_trust_tried:
+            # Either way round: what worked last may not be what holds now.
+            self._other_trust_tried = True
+            self._system_trust = not self._system_trust
             return True
         # Never on "not authorized" or "Wrong user": one role without a grant must not flush a token that
         # serves everybody else.
@@ -102,10 +105,12 @@ class Attempt:
 
     def connected(self) -> None:
         """Take note of what worked."""
-        if not self._system_trust:
+        if not self._other_trust_tried:
             return
         host = self._plan.config.endpoint.host
-        if host not in _system_trust:
+        if not self._system_trust:
+            _system_trust.discard(host)
+        elif host not in _system_trust:
             _system_trust.add(host)
             _telemetry.record(
                 "system_trust_used",

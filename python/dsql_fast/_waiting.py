@@ -1,0 +1,113 @@
+"""Those who wait for a token: woken when it is there, and sent away when the interpreter exits.
+
+Up to Python 3.13 a daemon thread is torn off when, after the interpreter has begun to end, it next wants the
+interpreter's lock. One that is inside `TokenSource.token` has a frame of native code below it, through which it
+cannot be torn: the process would abort. So before the end all are sent away, and those that come back are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, get_ident
+
+from ._errors import CredentialsError, Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import TypeAlias
+
+    # What waits for a first token: the token, or None for "look again" (the renewal was cancelled).
+    TokenFuture: TypeAlias = Future[str | None]
+
+# So many milliseconds in a row nobody may be inside `token` before the interpreter ends.
+_QUIET_ENOUGH = 3
+
+# The futures that somebody waits on, and the threads inside `token` (an `Inside` of each). Of this process: a
+# forked child has the parent's futures, but not its threads, which may have held the futures' locks.
+_pending: set[TokenFuture] = set()
+_inside: set[Inside] = set()
+_process: int | None = None
+
+# Set at exit: the thread that ends the interpreter, and those that were sent away before.
+_exiting_thread: int | None = None
+_sent_away: set[int] = set()
+
+
+class Inside:
+    """A thread's stay inside `token`, as a context manager."""
+
+    __slots__ = ("parked",)
+
+    def __init__(self) -> None:
+        self.parked = False
+
+    def __enter__(self) -> None:
+        global _inside, _pending, _process
+        if _process != os.getpid():
+            if _process is None:
+                import atexit
+
+                atexit.register(clear_out_at_exit)
+            _inside, _pending, _process = set(), set(), os.getpid()
+        _inside.add(self)
+        if _exiting_thread is not None and _exiting_thread != get_ident():
+            self._leave()
+
+    def __exit__(self, *_: object) -> None:
+        _inside.discard(self)
+
+    def _leave(self) -> None:
+        me = get_ident()
+        if me not in _sent_away:
+            # A worker ends by that, and who joins it at exit need not wait.
+            _sent_away.add(me)
+            _inside.discard(self)
+            raise CredentialsError("the interpreter is exiting")
+        # One that tries again and again would be inside when the end comes. It waits for the end here, where it
+        # does not want the interpreter's lock.
+        barrier = allocate_lock()
+        barrier.acquire()
+        self.parked = True
+        barrier.acquire()
+
+
+def clear_out_at_exit() -> None:
+    global _exiting_thread  # noqa: PLW0603
+    if _process != os.getpid():
+        return  # forked, and nobody was inside here
+    from time import sleep
+
+    _exiting_thread = get_ident()
+    for future in list(_pending):
+        wake(future, CredentialsError("the interpreter is exiting"))
+    quiet = 0
+    for _ in range(100):
+        sleep(0.001)
+        # More than once: a thread may have been on its way in, or just out.
+        quiet = 0 if any(not stay.parked for stay in list(_inside)) else quiet + 1
+        if quiet == _QUIET_ENOUGH:
+            break
+
+
+def wake(waiting: object, outcome: str | Error | None) -> None:
+    """Wake those who wait, if any: with the token, with the failure, or to look again."""
+    if waiting is None:
+        return
+    from concurrent.futures import InvalidStateError
+
+    future: TokenFuture = waiting  # type: ignore[assignment]  # native: the object that was offered
+    try:
+        if isinstance(outcome, Error):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+    except InvalidStateError:
+        pass  # the interpreter is exiting, and `clear_out_at_exit` was first
+
+
+def remember(future: TokenFuture) -> None:
+    """Keep a future that somebody waits on, until it is done: at exit it is ended."""
+    pending = _pending
+    pending.add(future)
+    future.add_done_callback(pending.discard)
