@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import dsql_fast
 from dsql_fast import ConfigError
 from dsql_fast._config import LIBPQ_ENVIRONMENT, READ_ENVIRONMENT, parse_config
 from dsql_fast.psycopg import _attempt
@@ -103,3 +105,52 @@ def test_a_refusal_is_not_kept(aws_keys: Keys) -> None:
         with pytest.raises(ConfigError):
             begin(HOST, {"port": 0})
     assert not _attempt._plans
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user": "b"},
+        {"connect_timeout": 3},
+        {"credentials": dsql_fast.Credentials("AKIAOTHER", "x")},
+    ],
+)
+def test_other_keywords_make_another_plan(change: dict[str, Any], aws_keys: Keys) -> None:
+    assert begin(HOST, {})._plan is not begin(HOST, change)._plan
+
+
+@pytest.mark.parametrize("name", ["PGGEQO", "PGSERVICE"])
+def test_a_variable_that_is_refused_is_refused_the_second_time_too(
+    name: str, aws_keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(HOST, {})
+    monkeypatch.setenv(name, "x")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=name):
+            begin(HOST, {})
+
+
+def test_what_has_no_hash_is_put_together_anew() -> None:
+    class Source:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            return self is other
+
+        def __call__(self) -> dsql_fast.Credentials:
+            return dsql_fast.Credentials("AKIA", "x")
+
+    source = Source()
+    first, second = begin(HOST, {"credentials": source}), begin(HOST, {"credentials": source})
+    assert first._plan is not second._plan
+    assert first.source is second.source
+
+
+def test_the_environment_is_read_from_where_cpython_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGUSER", "reader")
+    assert type(getattr(os.environ, "_data", None)) is dict
+    fast = _attempt._environment()
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    slow = _attempt._environment()
+    position = READ_ENVIRONMENT.index("PGUSER")
+    assert (fast[position], slow[position]) == (b"reader", "reader")
