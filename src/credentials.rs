@@ -9,7 +9,8 @@ use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Kind};
-use crate::sigv4::{self, SigningKey};
+use crate::percent::percent_encoded;
+use crate::signing_key::SigningKey;
 
 /// An access key, its secret, and a session token where the key is temporary.
 ///
@@ -53,7 +54,7 @@ impl Credentials {
         Ok(Self {
             access_key_id: access_key_id.to_owned(),
             secret_access_key: Zeroizing::new(secret_access_key.to_owned()),
-            session_token: session_token.map(|token| Zeroizing::new(sigv4::percent_encoded(token))),
+            session_token: session_token.map(|token| Zeroizing::new(percent_encoded(token))),
             expires_at,
             signing_key: ArcSwapOption::empty(),
         })

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use crate::cache::{self, Cache, Lookup, Millis};
 use crate::error::{Error, Kind};
-use crate::sigv4::civil_from_days;
+use crate::timestamp::civil_from_days;
 use crate::token::TokenRequest;
 
 mod errors {

@@ -2,52 +2,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
+use crate::action::Action;
 use crate::credentials::Credentials;
 use crate::error::{Error, Kind};
-use crate::sigv4::{Presign, Timestamp};
+use crate::sigv4::Presign;
+use crate::timestamp::Timestamp;
 
 /// The longest life that DSQL accepts: a week, in seconds.
 pub const MAX_EXPIRES_IN: u32 = 604_800;
 
 /// A DNS name has at most 253 characters (RFC 1035, section 2.3.4, less the root's dot and length).
 const MAX_HOST: usize = 253;
-
-/// What the token allows its bearer to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Connect as any user but `admin`.
-    DbConnect,
-    /// Connect as `admin`.
-    DbConnectAdmin,
-}
-
-impl Action {
-    /// The name in IAM policies and in the token.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DbConnect => "DbConnect",
-            Self::DbConnectAdmin => "DbConnectAdmin",
-        }
-    }
-}
-
-impl FromStr for Action {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "DbConnect" => Ok(Self::DbConnect),
-            "DbConnectAdmin" => Ok(Self::DbConnectAdmin),
-            _ => Err(Error::new(
-                Kind::InvalidRequest,
-                "action must be DbConnectAdmin (for the user admin) or DbConnect (for all others)",
-            )),
-        }
-    }
-}
 
 /// A token to be made: checked, so that signing cannot be led to put anything else into the text.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
@@ -12,6 +13,9 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::percent::percent_encoded;
+use crate::signing_key::{SERVICE, SigningKey};
+use crate::timestamp::{END_OF_TIME, SECONDS_A_DAY, civil_from_days};
 use crate::token::TokenRequest;
 
 fn token(
