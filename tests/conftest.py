@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from dsql_fast import _credentials, _telemetry, _tokens
+from dsql_fast import _botocore, _credentials, _endpoint, _telemetry, _tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,12 +46,12 @@ def _fresh_process() -> None:
     """Forget what the package remembers for a whole process: tokens, plans, trusted hosts, sessions, counters."""
     _tokens._shared.clear()
     _credentials._last_environment = None
-    _credentials._sessions.clear()
+    _botocore._sessions.clear()
+    _endpoint._resolved.clear()
     _telemetry._counters.clear()
     attempt = sys.modules.get("dsql_fast.psycopg._attempt")
     if attempt is not None:
         attempt._system_trust.clear()
-        attempt._plans.clear()
         attempt._plans.clear()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dsql_fast._config import LIBPQ_ENVIRONMENT
+from dsql_fast._libpq import LIBPQ_ENVIRONMENT
 from dsql_fast.local import LocalCluster
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ it. Precedence: keywords, then the connection string, then the environment, then
 
 TLS is decided here. ``sslmode`` is ``verify-full`` unless the caller says otherwise in so many words (keyword
 or connection string; the environment cannot). Each variable that libpq reads is listed in `driver_arguments`
-or in `LIBPQ_ENVIRONMENT` with what becomes of it.
+or in `_libpq.LIBPQ_ENVIRONMENT` with what becomes of it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ._conninfo import parse_conninfo
 from ._credentials import credentials_provider, profile_region
 from ._endpoint import Endpoint, region_of_host, resolve_endpoint
 from ._errors import ConfigError, DriverError
+from ._libpq import DIRECT_TLS_LIBPQ, OLDEST_LIBPQ, PASSED, REFUSED, REQUIRE_AUTH_LIBPQ, SSL_MODES
 from ._token_request import DEFAULT_LIFETIME, action_for, is_unicode, lifetime_from
 
 if TYPE_CHECKING:
@@ -73,11 +74,6 @@ DEFAULT_USER = "admin"
 DEFAULT_DBNAME = "postgres"
 DEFAULT_PORT = 5432
 
-# SNI came with libpq 14; DSQL refuses a connection without it.
-OLDEST_LIBPQ = 140000
-_DIRECT_TLS_LIBPQ = 170000
-_REQUIRE_AUTH_LIBPQ = 160000
-
 _OURS = (
     "host",
     "region",
@@ -92,110 +88,6 @@ _OURS = (
 )
 # The official connectors' spellings.
 _LIFETIME_SPELLINGS = ("token_duration_secs", "tokenDurationSecs", "token-duration-secs")
-
-# libpq's connection parameters (PostgreSQL 18) that go through as the caller gives them.
-_PASSED = (
-    "application_name",
-    "client_encoding",
-    "connect_timeout",
-    "fallback_application_name",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "options",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "tcp_user_timeout",
-)
-# Those that have no place in a connection to DSQL, and why.
-_REFUSED: Mapping[str, str] = MappingProxyType(
-    {
-        "password": "the token is the password: drop it (sslpassword, passfile too)",
-        "passfile": "the token is the password",
-        "sslpassword": "DSQL takes no client certificates",
-        "sslcert": "DSQL takes no client certificates",
-        "sslkey": "DSQL takes no client certificates",
-        "sslcertmode": "DSQL takes no client certificates",
-        "service": "a service file could name another host: pass what it holds as keywords",
-        "servicefile": "a service file could name another host: pass what it holds as keywords",
-        "gssencmode": "GSS encryption would bypass TLS; it is always off",
-        "krbsrvname": "DSQL does not use GSS",
-        "gsslib": "DSQL does not use GSS",
-        "gssdelegation": "DSQL does not use GSS",
-        "sslcompression": "TLS compression leaks what it compresses; it is always off",
-        "sslsni": "DSQL needs SNI; it is always on",
-        "channel_binding": "DSQL asks for a cleartext password inside TLS; channel binding needs SCRAM",
-        "require_auth": "DSQL asks for a cleartext password inside TLS; nothing else is let through",
-        "requiressl": "outdated; say sslmode=",
-        "requirepeer": "it is about Unix sockets",
-        "replication": "DSQL has no replication protocol",
-        "target_session_attrs": "every DSQL endpoint is writable",
-        "scram_client_key": "the token is the password",
-        "scram_server_key": "the token is the password",
-        "oauth_issuer": "the token is the password",
-        "oauth_client_id": "the token is the password",
-        "oauth_client_secret": "the token is the password",
-        "oauth_scope": "the token is the password",
-    },
-)
-
-LIBPQ_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
-    {
-        "PGHOST": "not read: a host is always passed",
-        "PGHOSTADDR": "read: says only where to dial, verify-full still holds",
-        "PGPORT": "read",
-        "PGDATABASE": "read",
-        "PGUSER": "read",
-        "PGPASSWORD": "not read: the token is passed",
-        "PGPASSFILE": "not read: the token is passed",
-        "PGREQUIREAUTH": "overruled: require_auth=password",
-        "PGCHANNELBINDING": "overruled: channel_binding=prefer",
-        "PGSERVICE": "refused: a service could name another host",
-        "PGSERVICEFILE": "without PGSERVICE of no effect",
-        "PGSYSCONFDIR": "without PGSERVICE of no effect",
-        "PGOPTIONS": "overruled: DSQL refuses nearly all options; pass options=",
-        "PGAPPNAME": "read",
-        "PGSSLMODE": "overruled: verify-full, or what the caller says",
-        "PGREQUIRESSL": "overruled by sslmode",
-        "PGSSLNEGOTIATION": "overruled: direct from libpq 17 on",
-        "PGSSLCOMPRESSION": "overruled: off",
-        "PGSSLCERT": "overruled: no client certificate is sent",
-        "PGSSLKEY": "overruled: no client certificate is sent",
-        "PGSSLCERTMODE": "overruled: no client certificate is sent",
-        "PGSSLROOTCERT": "read: replaces the bundled roots",
-        "PGSSLCRL": "read: can only refuse more",
-        "PGSSLCRLDIR": "read: can only refuse more",
-        "PGSSLSNI": "overruled: on",
-        "PGSSLMINPROTOCOLVERSION": "read, but never below TLSv1.2",
-        "PGSSLMAXPROTOCOLVERSION": "overruled: no maximum",
-        "PGREQUIREPEER": "of no effect on TCP",
-        "PGGSSENCMODE": "overruled: disable",
-        "PGKRBSRVNAME": "of no effect: GSS is off",
-        "PGGSSLIB": "of no effect: GSS is off",
-        "PGGSSDELEGATION": "of no effect: GSS is off",
-        "PGCONNECT_TIMEOUT": "read",
-        "PGCLIENTENCODING": "read",
-        "PGTARGETSESSIONATTRS": "overruled: any",
-        "PGLOADBALANCEHOSTS": "read",
-        "PGMINPROTOCOLVERSION": "read",
-        "PGMAXPROTOCOLVERSION": "read",
-        "PGDATESTYLE": "read: DSQL accepts it",
-        "PGTZ": "read: DSQL accepts it",
-        "PGOAUTHDEBUG": "of no effect: require_auth lets no OAuth through",
-        "PGGEQO": "refused: DSQL refuses the connection for it",
-        "PGLOCALEDIR": "of no effect on the connection",
-    },
-)
 
 READ_ENVIRONMENT = (
     "AWS_ACCESS_KEY_ID",
@@ -216,8 +108,6 @@ READ_ENVIRONMENT = (
     "PGUSER",
 )
 """All variables that `parse_config` reads: with equal ones, equal arguments give equal settings."""
-
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True)
@@ -353,16 +243,16 @@ def driver_arguments(config: Config, libpq_version: int, *, system_trust: bool =
     if mode.startswith("verify-"):
         roots = "system" if system_trust else config.driver.get("sslrootcert", AMAZON_ROOTS)
         arguments["sslrootcert"] = roots
-        if roots == "system" and libpq_version < _REQUIRE_AUTH_LIBPQ:
+        if roots == "system" and libpq_version < REQUIRE_AUTH_LIBPQ:
             arguments["sslrootcert"] = _system_roots_file()
-    if libpq_version >= _REQUIRE_AUTH_LIBPQ:
+    if libpq_version >= REQUIRE_AUTH_LIBPQ:
         # The server must ask for the token, and in the one way that DSQL does.
         arguments["require_auth"] = "password"
         arguments["sslcertmode"] = "disable"
     else:
         # It would take an empty name for none, and send ~/.postgresql/postgresql.crt if that is there.
         arguments["sslcert"] = f"{AMAZON_ROOTS}/none"
-    if libpq_version >= _DIRECT_TLS_LIBPQ and "sslnegotiation" not in arguments:
+    if libpq_version >= DIRECT_TLS_LIBPQ and "sslnegotiation" not in arguments:
         # One round trip less. libpq wants at least sslmode=require for it.
         encrypts = mode in ("require", "verify-ca", "verify-full")
         arguments["sslnegotiation"] = "direct" if encrypts else "postgres"
@@ -394,14 +284,14 @@ def _rename(given: dict[str, Any], name: str, spellings: tuple[str, ...]) -> Non
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     for name in given:
-        if name in _OURS or name in _PASSED:
+        if name in _OURS or name in PASSED:
             continue
-        if name in _REFUSED:
-            raise ConfigError(f"{name} cannot be used: {_REFUSED[name]}")
+        if name in REFUSED:
+            raise ConfigError(f"{name} cannot be used: {REFUSED[name]}")
         if not name.replace("_", "").replace("-", "").isalnum():
             # Not repeated: it is no keyword at all, but a part of something malformed, of a password perhaps.
             raise ConfigError("the connection string is malformed: what stands before a = is no keyword")
-        near = get_close_matches(name, (*_OURS, *_PASSED), n=1, cutoff=0.5)
+        near = get_close_matches(name, (*_OURS, *PASSED), n=1, cutoff=0.5)
         advice = f"did you mean {near[0]}?" if near else f"ours are {', '.join(_OURS)}"
         raise ConfigError(f"unknown keyword {name!r}: {advice}")
 
@@ -414,10 +304,10 @@ def _refuse_environment(environ: Mapping[str, str]) -> None:
 
 
 def _driver_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    settings = {name: _text(name, given[name]) for name in _PASSED if name in given}
+    settings = {name: _text(name, given[name]) for name in PASSED if name in given}
     mode = settings.get("sslmode")
-    if mode is not None and mode not in _SSL_MODES:
-        raise ConfigError(f"sslmode must be one of {', '.join(_SSL_MODES)}, not {mode!r}")
+    if mode is not None and mode not in SSL_MODES:
+        raise ConfigError(f"sslmode must be one of {', '.join(SSL_MODES)}, not {mode!r}")
     if "sslrootcert" not in settings and environ.get("PGSSLROOTCERT"):
         settings["sslrootcert"] = environ["PGSSLROOTCERT"]
     roots = settings.get("sslrootcert")

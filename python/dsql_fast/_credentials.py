@@ -40,10 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Credentials", "CredentialsProvider", "credentials_provider", "profile_region"]
 
-# Searched for the end of refreshable credentials, in seconds from now. No AWS service issues temporary
-# credentials for longer than 36 hours (GetSessionToken).
-_LONGEST_LIFE = 36 * 3600
-
 _ADVICE = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile (profile=, AWS_PROFILE), "
     "run where a role is attached, or pass credentials="
@@ -212,7 +208,9 @@ class ChainCredentials(CredentialsProvider):
             CredentialsNotFound: nothing on it has any.
             CredentialsError: the profile does not exist, or a source on the chain failed.
         """
-        found = _botocore_session(self._identity).get_credentials()
+        from ._botocore import session_for
+
+        found = session_for(self._identity).get_credentials()
         if found is None:
             where = f"profile {self._identity!r}" if self._identity else "environment or on this machine"
             raise CredentialsNotFound(f"no AWS credentials in the {where}: {_ADVICE}")
@@ -371,68 +369,11 @@ def _is_async(function: object) -> bool:
 
 
 def _freeze(found: Any) -> Credentials:
+    from ._botocore import end_of
+
     # The end is read before the keys: if they are refreshed in between, the end is too early, never too late.
-    expires_at = _end_of(found)
+    expires_at = end_of(found)
     return _from_keys(found.get_frozen_credentials(), expires_at)
-
-
-def _end_of(found: Any) -> Any:
-    """Find the end of refreshable credentials by botocore's public API, to the second.
-
-    ``refresh_needed(n)`` tells whether they end within n seconds; halving the interval finds the end. What
-    has no such method does not end.
-    """
-    refresh_needed = getattr(found, "refresh_needed", None)
-    if refresh_needed is None:
-        return None
-    # Deferred credentials (assumed roles) know no end before they were fetched: this fetches them.
-    found.get_frozen_credentials()
-    if not refresh_needed(_LONGEST_LIFE):
-        return None
-    from datetime import datetime, timedelta, timezone
-
-    now = datetime.now(timezone.utc)
-    at_least, less_than = 0, _LONGEST_LIFE
-    while less_than - at_least > 1:
-        middle = (at_least + less_than) // 2
-        if refresh_needed(middle):
-            less_than = middle
-        else:
-            at_least = middle
-    return now + timedelta(seconds=at_least)
-
-
-# One session a profile: building one costs 40 ms, and it holds the credentials that it refreshes. By process,
-# for a lock of botocore's that another thread holds during a fork stays locked in the child.
-_sessions: dict[tuple[int, str | None], Any] = {}
-
-
-def _botocore_session(profile: str | None) -> Any:
-    key = (os.getpid(), profile)
-    session = _sessions.get(key)
-    if session is None:
-        session = _sessions.setdefault(key, _new_botocore_session(profile))
-    return session
-
-
-def _new_botocore_session(profile: str | None) -> Any:
-    try:
-        import botocore.exceptions
-        import botocore.session
-    except ImportError:
-        raise CredentialsNotFound(
-            f"no AWS credentials in the environment, and botocore is not installed: {_ADVICE}",
-        ) from None
-    session = botocore.session.Session(profile=profile)
-    try:
-        _ = session.full_config, session.get_scoped_config()
-    except botocore.exceptions.ProfileNotFound:
-        raise CredentialsNotFound(
-            f"there is no AWS profile {profile!r}: see `aws configure list-profiles`",
-        ) from None
-    except botocore.exceptions.BotoCoreError as error:
-        raise CredentialsError(f"the AWS configuration cannot be read: {error}") from None
-    return session
 
 
 def profile_region(profile: str | None) -> str | None:
@@ -441,11 +382,6 @@ def profile_region(profile: str | None) -> str | None:
     Raises:
         CredentialsNotFound: there is no such profile.
     """
-    try:
-        session = _botocore_session(profile or os.environ.get("AWS_PROFILE") or None)
-    except CredentialsNotFound:
-        if profile is not None:
-            raise
-        return None
-    region = session.get_config_variable("region")
-    return region if isinstance(region, str) else None
+    from ._botocore import region_of
+
+    return region_of(profile)

@@ -10,7 +10,8 @@ import pytest
 
 import dsql_fast
 from dsql_fast import ConfigError
-from dsql_fast._config import LIBPQ_ENVIRONMENT, READ_ENVIRONMENT, parse_config
+from dsql_fast._config import READ_ENVIRONMENT, parse_config
+from dsql_fast._libpq import LIBPQ_ENVIRONMENT
 from dsql_fast.psycopg import _attempt
 from dsql_fast.psycopg._attempt import begin
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 import dsql_fast
-from dsql_fast._config import LIBPQ_ENVIRONMENT
+from dsql_fast._libpq import LIBPQ_ENVIRONMENT
 from safety.doors import DOORS, HOST, arguments, assert_nothing_secret
 from safety.recorder import Behaviour, Recorder
 
