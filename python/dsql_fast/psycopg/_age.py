@@ -47,15 +47,14 @@ class Succession:
     """What is known of a connection that is about to be replaced.
 
     Attributes:
-        opening: a successor is being opened.
-        succeeded: the successor is there; the old one is to be closed, and not replaced again.
+        succeeded: the successor is there (until then it is being opened); the old one is to be closed, and not
+            replaced again.
         gone: the old one was closed by the pool's own doing.
     """
 
-    __slots__ = ("gone", "opening", "succeeded")
+    __slots__ = ("gone", "succeeded")
 
     def __init__(self) -> None:
-        self.opening = True
         self.succeeded = False
         self.gone = False
 
@@ -151,7 +150,6 @@ class AgingPool:
             Whether there is a place for it.
         """
         succession = self._successions.setdefault(old, Succession())
-        succession.opening = False
         succession.succeeded = True
         if old in self._pool:
             self._pool.remove(old)

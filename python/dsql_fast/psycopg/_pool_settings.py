@@ -43,13 +43,11 @@ def connection_settings(
         CredentialsError: the environment's credentials cannot be used.
     """
     named = {name: value for name, value in keywords.items() if value is not None}
-    known = dict(named)
-    if kwargs is not None and not callable(kwargs):
-        known.update((name, value) for name, value in kwargs.items() if name not in _DRIVER_ONLY)
-    if callable(conninfo):
-        # Only each connect will know the host.
-        return _merged(named, {})
-    parse_config(conninfo, known, os.environ)
+    if not callable(conninfo):  # if it is, only each connect will know the host
+        known = dict(named)
+        if kwargs is not None and not callable(kwargs):
+            known.update((name, value) for name, value in kwargs.items() if name not in _DRIVER_ONLY)
+        parse_config(conninfo, known, os.environ)
     return _merged(named, {})
 
 
