@@ -13,6 +13,7 @@ import dsql_fast
 PUBLIC = {
     "AsyncConnection",
     "AsyncConnectionPool",
+    "CommitOutcomeUnknown",
     "ConfigError",
     "Connection",
     "ConnectionPool",
@@ -23,14 +24,26 @@ PUBLIC = {
     "CredentialsTimeout",
     "DriverError",
     "Error",
+    "NestedTransaction",
     "PoolTimeout",
+    "RetryPolicy",
+    "RetryState",
     "TokenSource",
+    "TransactionAborted",
+    "TransactionEnded",
+    "TransactionError",
     "__version__",
+    "conflict_kind",
     "connect",
     "connect_async",
     "counters",
     "generate_token",
+    "is_conflict",
+    "is_occ_error",
     "pool_kwargs",
+    "retry_on_conflict",
+    "run_transaction",
+    "run_transaction_async",
 }
 
 
@@ -73,7 +86,7 @@ def test_errors_are_one_tree() -> None:
         for value in (getattr(dsql_fast, name) for name in PUBLIC)
         if isclass(value) and issubclass(value, Exception)
     }
-    assert len(errors) == 8
+    assert len(errors) == 13
     assert all(issubclass(error, dsql_fast.Error) for error in errors)
     assert all(error.__module__ == "dsql_fast" for error in errors - {dsql_fast.PoolTimeout})
     assert issubclass(dsql_fast.ConfigError, ValueError)

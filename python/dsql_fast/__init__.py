@@ -8,8 +8,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._conflict import conflict_kind, is_conflict, is_occ_error
     from ._credentials import Credentials
     from ._errors import (
+        CommitOutcomeUnknown,
         ConfigError,
         CredentialsError,
         CredentialsExpired,
@@ -17,8 +19,13 @@ if TYPE_CHECKING:
         CredentialsTimeout,
         DriverError,
         Error,
+        NestedTransaction,
+        TransactionAborted,
+        TransactionEnded,
+        TransactionError,
     )
     from ._native import __version__
+    from ._retry import RetryPolicy, RetryState
     from ._telemetry import counters
     from ._tokens import TokenSource, generate_token
     from .psycopg import (
@@ -30,11 +37,15 @@ if TYPE_CHECKING:
         connect,
         connect_async,
         pool_kwargs,
+        retry_on_conflict,
+        run_transaction,
+        run_transaction_async,
     )
 
 __all__ = [
     "AsyncConnection",
     "AsyncConnectionPool",
+    "CommitOutcomeUnknown",
     "ConfigError",
     "Connection",
     "ConnectionPool",
@@ -45,17 +56,30 @@ __all__ = [
     "CredentialsTimeout",
     "DriverError",
     "Error",
+    "NestedTransaction",
     "PoolTimeout",
+    "RetryPolicy",
+    "RetryState",
     "TokenSource",
+    "TransactionAborted",
+    "TransactionEnded",
+    "TransactionError",
     "__version__",
+    "conflict_kind",
     "connect",
     "connect_async",
     "counters",
     "generate_token",
+    "is_conflict",
+    "is_occ_error",
     "pool_kwargs",
+    "retry_on_conflict",
+    "run_transaction",
+    "run_transaction_async",
 ]
 
 _ERRORS = (
+    "CommitOutcomeUnknown",
     "ConfigError",
     "CredentialsError",
     "CredentialsExpired",
@@ -63,13 +87,22 @@ _ERRORS = (
     "CredentialsTimeout",
     "DriverError",
     "Error",
+    "NestedTransaction",
+    "TransactionAborted",
+    "TransactionEnded",
+    "TransactionError",
 )
 _HOMES = {
     "Credentials": "_credentials",
+    "RetryPolicy": "_retry",
+    "RetryState": "_retry",
     "TokenSource": "_tokens",
     "__version__": "_native",
+    "conflict_kind": "_conflict",
     "counters": "_telemetry",
     "generate_token": "_tokens",
+    "is_conflict": "_conflict",
+    "is_occ_error": "_conflict",
     **dict.fromkeys(_ERRORS, "_errors"),
 }
 

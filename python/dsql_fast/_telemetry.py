@@ -16,6 +16,13 @@ if TYPE_CHECKING:
         "system_trust_used",
         "connection_replaced",
         "connection_discarded",
+        "conflict_data",
+        "conflict_schema",
+        "transaction_lost",
+        "transaction_unavailable",
+        "commit_outcome_unknown",
+        "transaction_retried",
+        "retries_exhausted",
     ]
 
 _counters: dict[str, int] = {}
@@ -28,7 +35,10 @@ def counters() -> dict[str, int]:
         A copy. The keys are those that occurred: ``token_renewal_failed``, ``token_dropped`` (the cluster
         said that it had expired), ``system_trust_used`` (the certificate was not signed by an Amazon root,
         but by one that the system trusts), ``connection_replaced`` and ``connection_discarded`` (by a pool,
-        for age).
+        for age); of `run_transaction`, why an attempt failed: ``conflict_data`` (OC000), ``conflict_schema``
+        (OC001), ``transaction_lost`` (the connection went before COMMIT), ``transaction_unavailable`` (XX000
+        before COMMIT), ``commit_outcome_unknown``; and what followed: ``transaction_retried``,
+        ``retries_exhausted`` (by attempts or by deadline).
     """
     return dict(_counters)
 

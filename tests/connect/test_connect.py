@@ -87,6 +87,7 @@ def test_settings_of_the_environment(cluster: LocalCluster, monkeypatch: pytest.
 def test_another_user_gets_a_token_for_dbconnect(cluster: LocalCluster) -> None:
     with dsql_fast.connect(**cluster.connect_kwargs(), autocommit=True) as conn:
         conn.execute("create role reader with login")
+        conn.execute(f"aws iam grant reader to '{cluster.credentials.arn}'")
     try:
         with dsql_fast.connect(**cluster.connect_kwargs(), user="reader") as conn:
             assert who(conn)[0] == "reader"

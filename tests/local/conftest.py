@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fresh_role(cluster: LocalCluster) -> Iterator[str]:
-    """A login role of the test's own."""
+    """A login role of the test's own, given to the cluster's first key."""
     name = "role_" + secrets.token_hex(4)
     with connect(cluster) as conn:
         conn.execute(f"create role {name} with login")
+        conn.execute(f"aws iam grant {name} to '{cluster.credentials.arn}'")
     yield name
     with connect(cluster) as conn:
         conn.execute(f"drop role {name}")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import inspect
 import json
 import os
+import pty
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dsql_fast._cli._local as command
+from dsql_fast._cli import _local_commands as local_commands
+from dsql_fast._cli._local_commands import BadCommand, carry_out, commands
 from local.doors import wait_for
 from local.test_lifecycle import PYTHON_PATH
 
@@ -35,9 +42,10 @@ sys.exit(args.run(args))
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: str, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, *arguments],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -157,3 +165,243 @@ def test_it_tells_when_the_cluster_ends_by_itself() -> None:
         _, error = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "has ended by itself" in error
+
+
+# --- told things while it runs --------------------------------------------------------------------
+
+
+@contextmanager
+def listening(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, object]]]:
+    """A cluster that takes commands on standard input and answers in JSON."""
+    with running("--json", *arguments, stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        yield process, told
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def tell(process: subprocess.Popen[str], line: str) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+    answer: dict[str, Any] = json.loads(process.stdout.readline())
+    assert answer["command"] == line
+    return answer
+
+
+def test_commands_on_standard_input() -> None:
+    with listening() as (process, _):
+        assert tell(process, "fail-commits 3 OC001")["result"] is None
+        tell(process, "cut-commits when=after share=0.5")
+        tell(process, "refuse-connections 2 rate")
+        pending = tell(process, "pending")["result"]
+        assert [(each["at"], each["kind"], each["left"], each["share"]) for each in pending] == [
+            ("connection", "rate", 2, 1.0),
+            ("commit", "OC001", 3, 1.0),
+            ("commit", "cut-after", None, 0.5),
+        ]
+        tell(process, "latency commit 0.005-0.03 connect=0.1")
+        assert tell(process, "stats")["result"]["latency"] == {"connect": [0.1, 0.1], "commit": [0.005, 0.03]}
+        tell(process, "clear")
+        assert tell(process, "pending")["result"] == []
+        assert tell(process, "limit rate=5 connections off")["result"]["rate"] == 5
+        assert tell(process, "kill state=idle")["result"] == 0
+        for line in ("advance 3600", "skew -400.5", "certificate expired", "kill"):
+            assert "error" not in tell(process, line)
+        key = tell(process, "issue worker temporary=yes lifetime=60")["result"]
+        assert key["arn"].endswith(":assumed-role/worker/local")
+        assert tell(process, "deny worker DbConnect")["result"] is None
+        assert tell(process, f"revoke {key['AWS_ACCESS_KEY_ID']}")["result"] is None
+        assert tell(process, "events")["result"] == tell(process, "sessions")["result"] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("explode", "there is no 'explode'; there are fail-commits, "),
+        ("fail-commits three", "count cannot be 'three'; usage: fail-commits [COUNT] [KIND] [when=...]"),
+        ("fail-commits 1 OC002", "kind must be one of OC000, OC001, XX000"),
+        ("fail-commits 1 OC000 1", "'1' is too much"),
+        ("fail-commits 1 share=2", "share must be above 0"),
+        ("fail-commits share=1 share=1", "share comes twice"),
+        ("advance", "missing a required argument: 'seconds'; usage: advance SECONDS"),
+        ("advance -1", "time goes forward only"),
+        ("limit sessions=1", "is not a limit; the limits are session_seconds"),
+        ("limit rate", "rate cannot be ''"),
+        ("kill state=asleep", "'idle' or 'in-transaction'"),
+        ("issue worker temporary=perhaps", "temporary cannot be 'perhaps'"),
+        ("deny nobody", "no key of that id, name or ARN"),
+        ("deny 'nobody", "No closing quotation"),
+        ("'' 1", "there is no ''"),
+    ],
+)
+def test_a_bad_line_says_what_is_possible(cluster: LocalCluster, line: str, text: str) -> None:
+    before = (cluster.limits, cluster.faults.pending(), cluster.stats()["latency"])
+    with pytest.raises(BadCommand) as caught:
+        carry_out(cluster, line)
+    assert text in str(caught.value)
+    assert (cluster.limits, cluster.faults.pending(), cluster.stats()["latency"]) == before
+
+
+def test_a_bad_line_is_answered_and_the_next_one_obeyed() -> None:
+    with listening() as (process, _):
+        assert "there is no 'explode'" in tell(process, "explode")["error"]
+        assert process.stdin is not None
+        process.stdin.write("# a remark\n\n" + "x" * 20_000 + "\n")
+        process.stdin.flush()
+        assert process.stdout is not None
+        assert "there is no 'too-long-a-line'" in json.loads(process.stdout.readline())["error"]
+        assert tell(process, "pending")["result"] == []
+
+
+def test_every_command_is_in_the_help(cluster: LocalCluster) -> None:
+    text = carry_out(cluster, "help")
+    usages = [line for line in text.splitlines() if not line.startswith(" ")]
+    assert [line.split()[0] for line in usages] == list(commands(cluster))
+    assert all(line.strip() for line in text.splitlines())
+    for name, method in commands(cluster).items():
+        # Whatever a method takes can be read.
+        for parameter in inspect.signature(method).parameters.values():
+            assert str(parameter.annotation) in local_commands._READERS, (name, parameter)
+
+
+def test_answers_for_people() -> None:
+    with running(stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("#       print"):
+            pass
+        # The last line has no end.
+        out, error = finish(process, "fail-commits\npending\nkill\nexplode\nlimit rate=1")
+        assert out == ""
+        lines = error.splitlines()
+        assert lines[:3] == ["done", "at=commit kind=OC000 left=1 share=1.0", "0"]
+        assert lines[3].startswith("there is no 'explode'; there are fail-commits, ")
+
+
+def finish(process: subprocess.Popen[str], commands_: str) -> tuple[str, str]:
+    """Say the last words, close standard input, and see that the cluster goes on until it is told to end."""
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(commands_)
+    process.stdin.close()
+    process.stdin = None
+    told = ""
+    while "rate" not in told.rpartition("\n")[2]:
+        told += process.stderr.read(1)
+    assert process.poll() is None
+    process.terminate()
+    out, rest = process.communicate(timeout=30)
+    assert process.returncode == 0
+    return out, told + rest
+
+
+@pytest.mark.parametrize("how", ["closed", "nothing", "write-only"])
+def test_standard_input_that_says_nothing(how: str) -> None:
+    if how == "write-only":  # reading fails
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        with running("--json", stdin=descriptor) as process:
+            os.close(descriptor)
+            goes_on(process)
+    elif how == "nothing":
+        with running("--json", stdin=subprocess.DEVNULL) as process:
+            goes_on(process)
+    else:
+        with running("--json", stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+            goes_on(process)
+
+
+def goes_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    # Longer than it takes to notice the end of standard input.
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    with socket.create_connection((told["hostaddr"], told["port"]), timeout=10):
+        pass
+    process.terminate()
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
+
+
+def test_limits_faults_and_latency_to_begin_with() -> None:
+    arguments = [
+        *("--limit", "rate=off", "--limit", "transaction_rows=10", "--connect-latency", "0.1"),
+        *("--commit-latency", "0.005-0.03", "--certificate", "expired"),
+        *("--do", "fail-commits 3 OC001", "--do", "silence-connections"),
+    ]
+    with listening(*arguments) as (process, _):
+        limits = tell(process, "limit")["result"]
+        assert (limits["rate"], limits["transaction_rows"]) == (None, 10)
+        assert [each["kind"] for each in tell(process, "pending")["result"]] == ["silent", "OC001"]
+        assert tell(process, "stats")["result"]["latency"] == {"connect": [0.1, 0.1], "commit": [0.005, 0.03]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--limit", "sessions=1"], "'sessions' is not a limit"),
+        (["--limit", "rate=-1"], "rate must be 0 or more"),
+        (["--certificate", "forged"], "certificate must be one of valid, "),
+        (["--connect-latency", "-1"], "0 or more"),
+        (["--do", "explode"], "there is no 'explode'"),
+    ],
+)
+def test_bad_things_to_begin_with(arguments: list[str], text: str) -> None:
+    if arguments[0] == "--connect-latency":
+        arguments = ["--connect-latency=-1"]
+    assert text in failure(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "rate"], ["--limit", "rate=fast"], ["--commit-latency", "soon"]]
+)
+def test_options_that_cannot_be_read(arguments: list[str]) -> None:
+    with running(*arguments) as process:
+        _, error = process.communicate(timeout=30)
+        assert process.returncode == 2
+        assert arguments[0] in error
+
+
+def test_in_the_background_of_a_terminal() -> None:
+    """A look at standard input must not stop it, which is what a terminal does to those in the background."""
+    terminal, other = pty.openpty()
+    program = f"{shlex.quote(sys.executable)} -c {shlex.quote(MAIN)} --json"
+    # A shell with job control, whose terminal this is.
+    script = f"set -m; {program} & echo $!; wait $!"
+    process = subprocess.Popen(
+        ["sh", "-c", script],
+        stdin=other,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+    )
+    pid = 0
+    try:
+        with process:
+            assert process.stdout is not None
+            pid = int(process.stdout.readline())
+            told = json.loads(process.stdout.readline())
+            os.write(terminal, b"stats\n")
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)
+            with socket.create_connection((told["hostaddr"], told["port"]), timeout=10):
+                pass
+            state = subprocess.run(
+                ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
+            )
+            assert state.stdout.strip()[0] != "T", "stopped"
+            os.kill(pid, signal.SIGTERM)
+            assert process.wait(30) == 0
+    finally:
+        os.close(terminal)
+        os.close(other)
+        if process.returncode != 0 and pid:
+            os.kill(pid, signal.SIGKILL)

@@ -201,7 +201,8 @@ def test_a_parameter_that_comes_twice_is_refused(name: str) -> None:
         ({"expires": "soon"}, "token-expires"),
         ({"expires": "\u0663"}, "token-expires"),
         ({"at": stamp(-901)}, "token-expired"),
-        ({"at": stamp(400)}, "token-not-yet-current"),
+        # In a day: the time is fixed when the tests are collected, and they run for a while.
+        ({"at": stamp(86_400)}, "token-not-yet-current"),
         ({"credentials": ("other", "secret", None)}, "key-unknown"),
         ({"credentials": ("akid", "other", None)}, "signature"),
         ({"credentials": ("akid", "secret", "unasked")}, "session-token"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Literal
 
 import botocore.session
 import psycopg
@@ -13,7 +13,16 @@ from psycopg.rows import DictRow, TupleRow, class_row, dict_row
 from typing_extensions import assert_type
 
 import dsql_fast
-from dsql_fast import AsyncConnection, AsyncConnectionPool, Connection, ConnectionPool, Credentials, TokenSource
+from dsql_fast import (
+    AsyncConnection,
+    AsyncConnectionPool,
+    Connection,
+    ConnectionPool,
+    Credentials,
+    RetryPolicy,
+    RetryState,
+    TokenSource,
+)
 
 
 class Thing:
@@ -114,6 +123,73 @@ as_their_pool: psycopg_pool.ConnectionPool[Connection[DictRow]] = rows
 # Without a class it is, to type checkers, psycopg's, as in psycopg_pool.
 plain: ConnectionPool = ConnectionPool("host")
 assert_type(plain.getconn().execute("select 1").fetchone(), TupleRow | None)
+
+# Transactions.
+
+
+def count(conn: psycopg.Connection[Any]) -> int:
+    return 1
+
+
+def count_ours(conn: Connection[TupleRow]) -> int:
+    return 1
+
+
+async def count_async(conn: psycopg.AsyncConnection[Any]) -> int:
+    return 1
+
+
+policy = RetryPolicy(max_attempts=2, base_delay=0, max_delay=1, jitter=0.5, deadline=3, before_retry=print)
+assert_type(policy.delay(1, lambda: 0.5), float)
+assert_type(pool.run_transaction(count, policy=policy, idempotent=True), int)
+assert_type(pool.run_transaction(count_ours), int)
+assert_type(pool.run_transaction(lambda conn: conn.execute("select 1").fetchone()), TupleRow | None)
+assert_type(dsql_fast.run_transaction(pool, count_ours), int)
+assert_type(dsql_fast.run_transaction(bare, count), int)
+with dsql_fast.connect("host") as conn:
+    assert_type(dsql_fast.run_transaction(conn, count_ours), int)
+
+
+async def transactions(
+    conn: AsyncConnection[TupleRow], pool: AsyncConnectionPool[AsyncConnection[TupleRow]]
+) -> None:
+    assert_type(await dsql_fast.run_transaction_async(conn, count_async, policy=policy), int)
+    assert_type(await dsql_fast.run_transaction_async(pool, count_async), int)
+    assert_type(await pool.run_transaction(count_async), int)
+    assert_type(await move_async(pool, "a"), bool)
+    assert_type(await move_async(conn, to="a"), bool)
+
+
+@dsql_fast.retry_on_conflict
+def move(conn: Connection[TupleRow], amount: int, *, to: str = "") -> str:
+    return to
+
+
+@dsql_fast.retry_on_conflict(policy=policy, idempotent=True)
+async def move_async(conn: AsyncConnection[TupleRow], to: str) -> bool:
+    return True
+
+
+assert_type(move(pool, 1, to="a"), str)
+assert_type(move(conn, 1), str)
+
+
+def hook(state: RetryState) -> None:
+    assert_type(state.kind, Literal["data", "schema", "lost", "unavailable", "unknown"])
+
+
+async def hook_async(state: RetryState) -> None: ...
+
+
+RetryPolicy(before_retry=hook)
+RetryPolicy(before_retry=hook_async)
+assert_type(dsql_fast.conflict_kind(ValueError()), Literal["data", "schema"] | None)
+assert_type(dsql_fast.is_conflict(ValueError()), bool)
+
+move(pool, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+move(3, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+pool.run_transaction(count, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+policy.jitter = 0.5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
 # The rest.
 

@@ -19,16 +19,20 @@ from dsql_fast.local._errors import (
     PostgresNotFound,
     StartFailed,
 )
+from dsql_fast.local._fault_control import FaultControl
+from dsql_fast.local._faults import PendingFault
 from dsql_fast.local._limits import Limits
 
 __all__ = [
     "ClockControl",
     "Event",
+    "FaultControl",
     "Limits",
     "LocalCluster",
     "LocalClusterError",
     "NotRunning",
     "OpenSession",
+    "PendingFault",
     "PortInUse",
     "PostgresNotFound",
     "StartFailed",

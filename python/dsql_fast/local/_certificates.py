@@ -19,41 +19,43 @@ if TYPE_CHECKING:
 _DAY = dt.timedelta(days=1)
 
 
-def write_certificates(directory: Path, host: str, kind: str) -> tuple[Path, Path]:
-    """Write what the server shows and what clients trust.
+class CertificateAuthority:
+    """The private authority of one cluster: clients trust it, and it signs what the server shows."""
 
-    Args:
-        directory: Where `ca.pem` and `server.pem` (certificate and private key) go.
-        host: The cluster's host name.
-        kind: "valid", or how it is wrong. "unknown-ca" is signed by an authority of the same
-            name as the trusted one, with another key.
+    def __init__(self) -> None:
+        self._key, self._certificate = _authority()
 
-    Returns:
-        The authority file for clients, and the server's file.
-    """
-    ca_key, ca = _authority()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = "wrong." + host if kind == "wrong-name" else host
-    if kind == "self-signed":
-        server = _certificate(name, key, _name(name), key)
-    elif kind == "unknown-ca":
-        other_key, other = _authority()
-        server = _certificate(name, key, other.subject, other_key)
-    else:
-        server = _certificate(name, key, ca.subject, ca_key, expired=kind == "expired")
-    ca_file = directory / "ca.pem"
-    ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    server_file = directory / "server.pem"
-    server_file.touch(mode=0o600)
-    server_file.write_bytes(
-        server.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+    def write(self, path: Path) -> None:
+        """Write the certificate that clients trust."""
+        path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def write_server(self, path: Path, host: str, kind: str) -> None:
+        """Write a new certificate of the server's and its private key.
+
+        Args:
+            path: The file; only its owner may read it.
+            host: The cluster's host name.
+            kind: "valid", or how it is wrong. "unknown-ca" is signed by an authority of the same
+                name as the trusted one, with another key.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = "wrong." + host if kind == "wrong-name" else host
+        if kind == "self-signed":
+            server = _certificate(name, key, _name(name), key)
+        elif kind == "unknown-ca":
+            other_key, other = _authority()
+            server = _certificate(name, key, other.subject, other_key)
+        else:
+            server = _certificate(name, key, self._certificate.subject, self._key, expired=kind == "expired")
+        path.touch(mode=0o600)
+        path.write_bytes(
+            server.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
         )
-    )
-    return ca_file, server_file
 
 
 def _authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

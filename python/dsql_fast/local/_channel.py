@@ -25,6 +25,7 @@ _WRITE_BYTES = 16 * 1024
 # A peer that is this far behind stops the reading from the other side.
 HIGH_WATER = 256 * 1024
 _LINGER_SECONDS = 1.0
+_TRICKLE_SECONDS = 0.02
 _LINGER_BYTES = 1024 * 1024
 
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -61,6 +62,8 @@ class Channel:
         self._on_drained: Callable[[], None] | None = None
         self._paused = False
         self._writing = False
+        self._rate: float | None = None
+        self._trickling: asyncio.TimerHandle | None = None
         self._closing = False
         self.closed = False
 
@@ -218,6 +221,11 @@ class Channel:
         """Send, or keep what cannot be sent yet."""
         if self.closed or self._closing:
             return
+        if self._rate is not None:
+            self._out += data
+            if self._trickling is None:
+                self._trickle()
+            return
         if not self._out and len(data) <= self._piece:
             # The usual case: a small message, and the socket takes it whole.
             try:
@@ -234,6 +242,28 @@ class Channel:
         self._out += data
         if not self._writing:
             self._flush()
+
+    def slow(self, bytes_per_second: float) -> None:
+        """Let what is written from now on leave at this rate only."""
+        self._rate = bytes_per_second
+
+    def _trickle(self) -> None:
+        """Write a little, and the rest later."""
+        self._trickling = None
+        if self.closed or self._rate is None or not self._out:
+            return
+        count = max(1, int(self._rate * _TRICKLE_SECONDS))
+        try:
+            with memoryview(self._out) as view, view[:count] as piece:
+                sent = self._sock.send(piece)
+            del self._out[:sent]
+        except _WOULD_BLOCK:
+            pass
+        except OSError:
+            self._broken()
+            return
+        if self._out:
+            self._trickling = self._loop.call_later(max(_TRICKLE_SECONDS, count / self._rate), self._trickle)
 
     def _flush(self) -> None:
         was_full = self.full

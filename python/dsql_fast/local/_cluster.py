@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from dsql_fast.local._binaries import find_binaries
 from dsql_fast.local._errors import LocalClusterError, NotRunning
+from dsql_fast.local._fault_control import FaultControl
+from dsql_fast.local._iam import check_action
 from dsql_fast.local._identity import Identity
+from dsql_fast.local._keys import ACCOUNT, check_names
 from dsql_fast.local._limits import Limits
 from dsql_fast.local._process import ClusterProcess
 
@@ -17,11 +20,13 @@ if TYPE_CHECKING:
     import os
     from types import TracebackType
 
-    from botocore.credentials import ReadOnlyCredentials
     from typing_extensions import Self
 
-_CERTIFICATES = ("valid", "self-signed", "expired", "wrong-name", "unknown-ca")
+    from dsql_fast.local._issued import IssuedCredentials
+
+CERTIFICATES = ("valid", "self-signed", "expired", "wrong-name", "unknown-ca")
 _HIGHEST_PORT = 65_535
+_IN_TRANSACTION = {None: None, "idle": False, "in-transaction": True}
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,10 @@ class Event:
 
     Attributes:
         time: Seconds since the epoch.
-        kind: "admitted", "refused" or "ended".
+        kind: "admitted", "refused" or "ended" (connections); "conflict", "schema-conflict", "limit",
+            "refused-statement" (sessions); "fault" (ordered ones).
         user: Who, or an empty string where that was not said yet.
-        reason: A short word: why it was refused or ended.
+        reason: A short word: why it was refused or ended, which limit, which fault.
     """
 
     time: float
@@ -65,7 +71,10 @@ class ClockControl:
         self._cluster = cluster
 
     def advance(self, seconds: float) -> None:
-        """Let sessions age by so many seconds; those too old are cut before this returns."""
+        """Let sessions and transactions age by so many seconds.
+
+        Sessions that are too old are cut before this returns; transactions fail when they go on.
+        """
         if not seconds >= 0:
             raise ValueError(f"time goes forward only: {seconds!r}")
         self._cluster._call("advance", seconds=float(seconds))  # noqa: SLF001 - the same file
@@ -112,8 +121,7 @@ class LocalCluster:
             raise TypeError(f"port must be a whole number, not {port!r}")
         if not 0 <= port <= _HIGHEST_PORT:
             raise ValueError(f"port must be 0 to {_HIGHEST_PORT}, not {port!r}")
-        if certificate not in _CERTIFICATES:
-            raise ValueError(f"certificate must be one of {_CERTIFICATES}, not {certificate!r}")
+        _check_certificate(certificate)
         self._identity = Identity.create(cluster_id, region)
         self._limits = (limits or Limits()).changed(**changes)
         self._asked_port = port
@@ -121,6 +129,7 @@ class LocalCluster:
         self._certificate = certificate
         self._process: ClusterProcess | None = None
         self.clock = ClockControl(self)
+        self.faults = FaultControl(self._call)
 
     def __repr__(self) -> str:
         state = f"on port {self.port}" if self._process is not None else "stopped"
@@ -207,8 +216,8 @@ class LocalCluster:
         return Path(self._ready["ca_file"])
 
     @property
-    def credentials(self) -> ReadOnlyCredentials:
-        """A long-lived access key, random, known to this cluster only."""
+    def credentials(self) -> IssuedCredentials:
+        """A long-lived access key of the IAM user "developer", random, known to this cluster only."""
         return _credentials(self._ready["credentials"])
 
     def connect_kwargs(self) -> dict[str, Any]:
@@ -258,9 +267,24 @@ class LocalCluster:
         """Who is connected, oldest first."""
         return [OpenSession(**each) for each in self._call("sessions")]
 
-    def kill_sessions(self, pid: int | None = None) -> int:
-        """Cut a session, as a broken network would; all of them without `pid`. Returns how many."""
-        return int(self._call("kill_sessions", pid=pid))
+    def kill_sessions(self, pid: int | None = None, *, state: str | None = None) -> int:
+        """Cut sessions, as a broken network would; returns how many.
+
+        Args:
+            pid: Of one session's backend; any if None.
+            state: "idle" for those outside a transaction block, "in-transaction" for those inside one.
+
+        Raises:
+            ValueError: If there is no such state.
+        """
+        if state not in _IN_TRANSACTION:
+            raise ValueError(f"state must be 'idle' or 'in-transaction', not {state!r}")
+        return int(self._call("kill_sessions", pid=pid, in_transaction=_IN_TRANSACTION[state]))
+
+    def set_certificate(self, kind: str) -> None:
+        """Show another certificate to those who connect from now on; `kind` as for `LocalCluster`."""
+        _check_certificate(kind)
+        self._call("set_certificate", kind=kind)
 
     def set_limits(self, **changes: float | None) -> Limits:
         """Change limits while it runs; open sessions are held to them too.
@@ -276,14 +300,52 @@ class LocalCluster:
         """The limits in force."""
         return self._limits
 
-    def issue_credentials(self, *, temporary: bool = False, lifetime: float | None = None) -> ReadOnlyCredentials:
+    def issue_credentials(
+        self,
+        name: str | None = None,
+        *,
+        temporary: bool = False,
+        lifetime: float | None = None,
+        session: str = "local",
+        account: str = ACCOUNT,
+    ) -> IssuedCredentials:
         """Make one more access key.
 
         Args:
+            name: Of the IAM user, or, if temporary, of the IAM role; one of its own if None. Keys of one name
+                are one user's (or one role's).
             temporary: With a session token, as an assumed role has it.
             lifetime: Seconds until it expires, on the clock that tokens are judged by.
+            session: The name of the assumed role's session.
+            account: 12 digits. Keys of any account but the cluster's own are turned away, as with DSQL.
+
+        Returns:
+            botocore's `ReadOnlyCredentials` with the attributes `name` and `arn`.
+
+        Raises:
+            ValueError: If a name or the account does not have its form.
         """
-        return _credentials(self._call("issue_key", temporary=temporary, lifetime=lifetime))
+        check_names(name=name, session=session, account=account)
+        described = {"name": name, "temporary": temporary, "session": session, "account": account}
+        return _credentials(self._call("issue_key", lifetime=lifetime, **described))
+
+    def deny(self, who: str, action: str | None = None) -> None:
+        """Take an action from an IAM user or role, as a policy would; holds for new connections.
+
+        Args:
+            who: An access key's id, a name or an ARN; it is about all keys of that user or role.
+            action: "DbConnect" or "DbConnectAdmin"; both if None.
+
+        Raises:
+            ValueError: If nobody is called so, or there is no such action.
+        """
+        check_action(action)
+        self._call("deny", who=who, action=action)
+
+    def allow(self, who: str, action: str | None = None) -> None:
+        """Give an action back that was denied; see `deny`."""
+        check_action(action)
+        self._call("allow", who=who, action=action)
 
     def revoke_credentials(self, access_key_id: str) -> None:
         """Take an access key back. Open sessions stay, as with DSQL.
@@ -297,9 +359,10 @@ class LocalCluster:
     def stats(self) -> dict[str, Any]:
         """Counters and what is held just now.
 
-        `attempted`, `admitted`, `ended`, `refused`, `refused_by_reason`; `open` (sessions),
-        `opening` (connections on their way), `backends` (PostgreSQL's client backends), and the
-        gateway's `tasks`, `descriptors` and `memory_bytes`.
+        `attempted`, `admitted`, `ended`, `refused`, `refused_by_reason` (connections); `happened`
+        (to sessions, and ordered faults: by kind, then by reason); `latency` (what is added);
+        `open` (sessions), `opening` (connections on their way), `backends` (PostgreSQL's client
+        backends), and the gateway's `tasks`, `descriptors` and `memory_bytes`.
         """
         counters: dict[str, Any] = self._call("stats")
         return counters
@@ -321,8 +384,13 @@ class LocalCluster:
         return self._process.call(command, **arguments)
 
 
-def _credentials(key: dict[str, Any]) -> ReadOnlyCredentials:
-    # Here, and not above: a tenth of a second, which passes while the cluster starts.
-    from botocore.credentials import ReadOnlyCredentials
+def _credentials(key: dict[str, Any]) -> IssuedCredentials:
+    # Here, and not above: botocore takes a tenth of a second, which passes while the cluster starts.
+    from dsql_fast.local._issued import IssuedCredentials
 
-    return ReadOnlyCredentials(**key)
+    return IssuedCredentials(key["access_key"], key["secret_key"], key["token"], name=key["name"], arn=key["arn"])
+
+
+def _check_certificate(kind: str) -> None:
+    if kind not in CERTIFICATES:
+        raise ValueError(f"certificate must be one of {', '.join(CERTIFICATES)}, not {kind!r}")

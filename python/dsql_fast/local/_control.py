@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import resource
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from dsql_fast.local._keys import Key, KeyRing
     from dsql_fast.local._postgres import Postgres
 
-_COUNT_BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+# Without the gateway's own, the one that counts among them.
+_COUNT_BACKENDS = """
+SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> current_user
+"""
 
 
 class Control:
@@ -62,9 +66,21 @@ class Control:
         """The open sessions, oldest first."""
         return [session.describe() for session in self._gateway.roster.sessions()]
 
-    async def do_kill_sessions(self, pid: int | None) -> int:
+    async def do_kill_sessions(self, pid: int | None, in_transaction: bool | None) -> int:
         """Cut one session, or all."""
-        return self._gateway.roster.kill(pid)
+        return self._gateway.roster.kill(pid, in_transaction)
+
+    async def do_order_fault(self, order: str, **arguments: Any) -> None:
+        """Order a fault or a latency, or forget them; `order` is the name of a method of `Faults`."""
+        getattr(self._gateway.faults, order)(**arguments)
+
+    async def do_pending_faults(self) -> list[dict[str, Any]]:
+        """The faults that are ordered and not used up."""
+        return [asdict(each) for each in self._gateway.faults.pending()]
+
+    async def do_set_certificate(self, kind: str) -> None:
+        """Show another certificate from now on."""
+        self._gateway.set_certificate(kind)
 
     async def do_advance(self, seconds: float) -> None:
         """Age the sessions."""
@@ -80,10 +96,18 @@ class Control:
         self._gateway.set_limits(self._gateway.limits.changed(**changes))
         return self._gateway.limits.as_dict()
 
-    async def do_issue_key(self, *, temporary: bool, lifetime: float | None) -> dict[str, str | None]:
+    async def do_issue_key(self, *, lifetime: float | None, **described: Any) -> dict[str, str | None]:
         """Make one more access key."""
         expires_at = None if lifetime is None else self._clock.token_time() + lifetime
-        return describe_key(self._keys.issue(temporary=temporary, expires_at=expires_at))
+        return describe_key(self._keys.issue(expires_at=expires_at, **described))
+
+    async def do_deny(self, who: str, action: str | None) -> None:
+        """Take an action from a user or role."""
+        self._gateway.policies.deny(who, action)
+
+    async def do_allow(self, who: str, action: str | None) -> None:
+        """Give an action back."""
+        self._gateway.policies.allow(who, action)
 
     async def do_revoke_key(self, access_key_id: str) -> bool:
         """Take an access key back."""
@@ -95,9 +119,10 @@ class Control:
         backends = await first_value(self._postgres.socket_path, superuser, _COUNT_BACKENDS)
         return {
             **self._counters.stats(),
+            "latency": self._gateway.faults.latencies(),
             "open": len(self._gateway.roster),
             "opening": self._gateway.opening,
-            "backends": int(backends) - 1,  # without the one that counted
+            "backends": int(backends),
             "tasks": len(asyncio.all_tasks()),
             "descriptors": _open_descriptors(),
             "memory_bytes": _memory_bytes(),
@@ -114,6 +139,8 @@ def describe_key(key: Key) -> dict[str, str | None]:
         "access_key": key.access_key_id,
         "secret_key": key.secret_access_key,
         "token": key.session_token,
+        "name": key.name,
+        "arn": key.arn,
     }
 
 

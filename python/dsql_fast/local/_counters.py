@@ -1,14 +1,16 @@
-"""What happened: counters and a bounded list of events. Neither ever holds a secret."""
+"""What happened: counters and a bounded list of events. Neither ever holds a secret, a statement or a value."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from typing import Any
 
 # Enough to read back a test; a cluster that runs for weeks must not grow.
 EVENTS_KEPT = 1_000
 _NAME_LENGTH = 63  # PostgreSQL's longest name
+# Counted only: there are too many, and they would push everything else out.
+_COUNTED_ONLY = {"commit"}
 
 
 class Counters:
@@ -21,6 +23,7 @@ class Counters:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        self._happened: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
 
     def attempted(self) -> None:
@@ -42,6 +45,18 @@ class Counters:
         self._counts["ended"] += 1
         self._note("ended", user, reason)
 
+    def happened(self, kind: str, user: str, reason: str) -> None:
+        """Something that sessions meet came about.
+
+        Args:
+            kind: "commit", "conflict", "schema-conflict", "limit", "refused-statement" or "fault".
+            user: Whose session it was.
+            reason: A short word of this program's own, never the client's.
+        """
+        self._happened[kind][reason] += 1
+        if kind not in _COUNTED_ONLY:
+            self._note(kind, user, reason)
+
     def stats(self) -> dict[str, Any]:
         """The counters so far."""
         return {
@@ -50,6 +65,7 @@ class Counters:
             "ended": self._counts["ended"],
             "refused": sum(self._refused.values()),
             "refused_by_reason": dict(self._refused),
+            "happened": {kind: dict(reasons) for kind, reasons in self._happened.items()},
         }
 
     def events(self) -> list[dict[str, Any]]:

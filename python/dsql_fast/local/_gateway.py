@@ -14,19 +14,26 @@ from dsql_fast.local import _refusals as refusals
 from dsql_fast.local._admission import Admission
 from dsql_fast.local._backend import open_backend
 from dsql_fast.local._channel import Channel, NamedSocket
+from dsql_fast.local._conversation import BackendGone
+from dsql_fast.local._database import Database
+from dsql_fast.local._faults import Faults
+from dsql_fast.local._iam import Policies, holds_role
 from dsql_fast.local._refusals import Refused
 from dsql_fast.local._roster import Roster
 from dsql_fast.local._session import Session
 from dsql_fast.local._startup import Startup
-from dsql_fast.local._tokens import verify
+from dsql_fast.local._tokens import action_of, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from dsql_fast.local._backend import Backend
     from dsql_fast.local._clock import ClusterClock
     from dsql_fast.local._counters import Counters
+    from dsql_fast.local._faults import ConnectFault
     from dsql_fast.local._identity import Identity
-    from dsql_fast.local._keys import KeyRing
+    from dsql_fast.local._keys import Key, KeyRing
     from dsql_fast.local._limits import Limits
     from dsql_fast.local._postgres import Postgres
 
@@ -42,7 +49,8 @@ class Gateway:
 
     Args:
         listener: A bound, listening, non-blocking socket on loopback.
-        server_file: Certificate and key that are shown.
+        write_certificate: Writes a new certificate of a kind and its key, and tells where.
+        certificate: The kind to begin with.
         identity: The cluster.
         postgres: The server behind.
         keys: The access keys that are known.
@@ -54,8 +62,9 @@ class Gateway:
     def __init__(
         self,
         listener: socket.socket,
-        server_file: Path,
+        write_certificate: Callable[[str], Path],
         *,
+        certificate: str,
         identity: Identity,
         postgres: Postgres,
         keys: KeyRing,
@@ -65,13 +74,17 @@ class Gateway:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._tls = _tls_context(server_file)
+        self._write_certificate = write_certificate
+        self.set_certificate(certificate)
         self._identity = identity
         self._postgres = postgres
         self._keys = keys
         self._clock = clock
         self.limits = limits
         self._counters = counters
+        self.faults = Faults()
+        self.database = Database(postgres, faults=self.faults, limits=limits, counters=counters)
+        self.policies = Policies(identity, keys)
         self._admission = Admission(limits, time.monotonic())
         self.roster = Roster(self._loop, clock, limits.session_seconds)
         self._opening: set[asyncio.Task[None]] = set()
@@ -81,17 +94,22 @@ class Gateway:
         """Connections that are neither sessions nor gone yet."""
         return len(self._opening)
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Accept connections."""
+        await self.database.begin()
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def set_limits(self, limits: Limits) -> None:
         """Take new limits; they hold for open sessions too."""
-        self.limits = limits
+        self.limits = self.database.limits = limits
         self._admission.set_limits(limits, time.monotonic())
         for session in self.roster.sessions():
             session.message_bytes = limits.message_bytes
         self.roster.limit(limits.session_seconds)
+
+    def set_certificate(self, kind: str) -> None:
+        """Show a new certificate to whoever comes from now on."""
+        self._tls = _tls_context(self._write_certificate(kind))
 
     async def stop(self) -> None:
         """Close the door and end everything behind it."""
@@ -102,6 +120,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
         self.roster.close()
+        await self.database.stop()
 
     # --- taking in -------------------------------------------------------------------------------
 
@@ -130,11 +149,16 @@ class Gateway:
 
     async def _open(self, channel: Channel) -> None:
         """See one connection through to its session, or to its end."""
-        visit = _Visit(channel)
+        fault = self.faults.connection()
+        if fault is not None:
+            self._counters.happened("fault", "", fault.kind)
+        visit = _Visit(channel, fault)
         deadline = None
         if self.limits.handshake_seconds is not None:
             deadline = self._loop.call_later(self.limits.handshake_seconds, visit.time_out)
         try:
+            if visit.meets("silent"):
+                await self._stay_silent(visit)
             await self._make_session(visit)
         except Refused as verdict:
             self._turn_away(visit, verdict.refusal)
@@ -157,6 +181,13 @@ class Gateway:
         else:
             visit.channel.abort()
 
+    async def _stay_silent(self, visit: _Visit) -> None:
+        """Take in what comes, and never answer; ends with the client, or at its time-out."""
+        with contextlib.suppress(EOFError):
+            while True:
+                await visit.channel.read_exactly(1)
+        raise Refused(refusals.SILENT)
+
     # --- from the first byte to the session ------------------------------------------------------
 
     async def _make_session(self, visit: _Visit) -> None:
@@ -166,12 +197,15 @@ class Gateway:
         visit.user = startup.user
         startup.check_name(requested, self._identity.host, self._identity.cluster_id)
         startup.check_settings()
+        fault = visit.fault
+        if fault is not None and fault.refusal is not None:
+            raise Refused(fault.refusal)
         self._admission.enter(time.monotonic())
         visit.admitted = True
         if startup.minor or startup.unknown_options:
             channel.write(protocol.negotiate_version(startup.unknown_options))
         channel.write(protocol.AUTHENTICATION_CLEARTEXT)
-        verify(
+        key = verify(
             await _read_password(channel),
             user=startup.user,
             host=self._identity.host,
@@ -179,9 +213,12 @@ class Gateway:
             keys=self._keys,
             now=self._clock.token_time(),
         )
+        self.policies.check(key, action_of(startup.user))
         if startup.user == self._postgres.superuser:
             raise Refused(refusals.ROLE_DENIED)
-        backend = await open_backend(self._postgres.socket_path, startup.backend_parameters())
+        if delay := self.faults.connect_delay():
+            await asyncio.sleep(delay)
+        backend = await self._backend_of(startup, key)
         if channel.closed:  # timed out meanwhile
             backend.channel.abort()
             raise EOFError
@@ -192,11 +229,32 @@ class Gateway:
             application_name=startup.settings.get("application_name", ""),
             clock=self._clock,
             message_bytes=self.limits.message_bytes,
+            database=self.database,
             on_end=self._session_ended,
         )
         self._counters.admitted(startup.user)
         self.roster.add(session)
+        if fault is not None and fault.bytes_per_second is not None:
+            session.slow(fault.bytes_per_second)
         session.begin()
+        if visit.meets("half-open"):
+            session.mute()
+
+    async def _backend_of(self, startup: Startup, key: Key) -> Backend:
+        """Open the session's backend, which tells whether the role exists, and ask whether it is the key's."""
+        backend = await open_backend(self._postgres.socket_path, startup.backend_parameters())
+        granted = False
+        try:
+            # admin is nobody's by a grant: the action that the token is for stands for it (documented by AWS).
+            granted = startup.user == "admin" or await holds_role(key, startup.user, self.database.administrator)
+        except BackendGone:
+            raise Refused(refusals.WAKING_UP) from None
+        finally:
+            if not granted:
+                backend.channel.abort()
+        if not granted:
+            raise Refused(refusals.ROLE_DENIED)
+        return backend
 
     def _session_ended(self, session: Session, reason: str) -> None:
         self.roster.discard(session)
@@ -240,11 +298,15 @@ class Gateway:
 class _Visit:
     """One connection on its way in."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, fault: ConnectFault | None) -> None:
         self.channel = channel
+        self.fault = fault
         self.user = ""
         self.admitted = False
         self.timed_out = False
+
+    def meets(self, kind: str) -> bool:
+        return self.fault is not None and self.fault.kind == kind
 
     def time_out(self) -> None:
         self.timed_out = True

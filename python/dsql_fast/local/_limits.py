@@ -19,6 +19,13 @@ class Limits:
         handshake_seconds: Time from the TCP connect to the end of authentication (assumed).
         message_bytes: Longest protocol message of a client; a longer one ends the connection
             without an error (documented by AWS: 10 MiB).
+        transaction_seconds: A transaction older than this, on the session clock, fails at its next statement or
+            COMMIT with 54000 (documented by AWS: 5 minutes; where it fails is observed).
+        transaction_rows: Rows that one transaction may change; one more fails the statement with 54000
+            (documented by AWS: 3,000).
+        transaction_bytes: Bytes that one transaction may write; more fail at COMMIT with 54000 (documented by
+            AWS: 10 MiB; where it fails is observed).
+        row_bytes: The largest row (documented by AWS: 2 MiB).
 
     Raises:
         ValueError: If a limit is negative, not finite, or zero where zero has no meaning.
@@ -31,6 +38,10 @@ class Limits:
     burst: int | None = 1_000
     handshake_seconds: float | None = 10.0
     message_bytes: int | None = 10 * 1024 * 1024
+    transaction_seconds: float | None = 300.0
+    transaction_rows: int | None = 3_000
+    transaction_bytes: int | None = 10 * 1024 * 1024
+    row_bytes: int | None = 2 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -62,4 +73,4 @@ class Limits:
         return asdict(self)
 
 
-_WHOLE = {"connections", "burst", "message_bytes"}
+_WHOLE = {"connections", "burst", "message_bytes", "transaction_rows", "transaction_bytes", "row_bytes"}

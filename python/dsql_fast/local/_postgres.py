@@ -46,6 +46,8 @@ _SETTINGS = {
     # As files in the data directory: what is in /dev/shm would outlive a kill.
     "dynamic_shared_memory_type": "mmap",
     "jit": "off",
+    # Whoever waits for a lock is freed by the gateway; PostgreSQL must not fail anybody meanwhile.
+    "deadlock_timeout": "1h",
     # A backend whose client is gone ends within this time, even inside a long statement.
     "client_connection_check_interval": "500ms",
     "log_min_messages": "error",

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from dsql_fast.local._refusals import Refusal
 
+SYNC = b"S\0\0\0\x04"
+# The name of the gateway's own statement and portal in every backend.
+HIDDEN = b"dsql gateway"
+
 PROTOCOL_3 = 3 << 16
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
@@ -45,6 +49,8 @@ def error(refusal: Refusal, severity: str = "FATAL") -> bytes:
         ("C", refusal.sqlstate),
         ("M", refusal.message),
     ]
+    if refusal.detail is not None:
+        fields.append(("D", refusal.detail))
     if refusal.hint is not None:
         fields.append(("H", refusal.hint))
     # A NUL inside a field would end it early; what clients sent may stand in a message.
@@ -71,7 +77,56 @@ def startup(parameters: dict[str, str]) -> bytes:
 
 def query(sql: str) -> bytes:
     """Build a Query message."""
-    return message(b"Q", sql.encode() + b"\0")
+    return query_bytes(sql.encode())
+
+
+def query_bytes(sql: bytes) -> bytes:
+    """Build a Query message from a text in whatever encoding."""
+    return message(b"Q", sql + b"\0")
+
+
+def execute_hidden(sql: bytes) -> bytes:
+    """Build the messages that run one statement of the gateway's own, up to a Sync.
+
+    Not a Query: that would destroy the client's unnamed statement and portal.
+    """
+    return (
+        message(b"C", b"S" + HIDDEN + b"\0")
+        + message(b"P", HIDDEN + b"\0" + sql + b"\0\0\0")
+        + message(b"B", HIDDEN + b"\0" + HIDDEN + b"\0\0\0\0\0\0\0")
+        + message(b"E", HIDDEN + b"\0\0\0\0\0")
+        + message(b"C", b"P" + HIDDEN + b"\0")
+        + SYNC
+    )
+
+
+HIDDEN_KINDS = b"CPBEC"
+
+
+def parse(name: bytes, sql: bytes, types: bytes = b"\0\0") -> bytes:
+    """Build a Parse message; `types` is the list of parameter types with its count before it."""
+    return message(b"P", name + b"\0" + sql + b"\0" + types)
+
+
+def command_complete(tag: bytes) -> bytes:
+    """Build a CommandComplete."""
+    return message(b"C", tag + b"\0")
+
+
+def ready(status: int) -> bytes:
+    """Build a ReadyForQuery: I, T or E."""
+    return b"Z\0\0\0\x05" + bytes((status,))
+
+
+def rows_of(tag: bytes) -> int:
+    """How many rows a command wrote, by its tag; a SELECT writes none."""
+    words = tag.split(b" ")
+    if words[0] not in _WRITING_TAGS or not words[-1].isdigit():
+        return 0
+    return int(words[-1])
+
+
+_WRITING_TAGS = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY"})
 
 
 def error_fields(body: bytes) -> dict[str, str]:

@@ -20,12 +20,14 @@ class Refusal:
         message: The text of the error; empty for a close without a word.
         sqlstate: Five characters.
         hint: The HINT field, or None.
+        detail: The DETAIL field, or None.
     """
 
     reason: str
     message: str
     sqlstate: str
     hint: str | None = None
+    detail: str | None = None
 
 
 class Refused(Exception):  # noqa: N818 - a verdict, not a fault
@@ -59,6 +61,8 @@ TIMEOUT = Refusal("timeout", "", "08P01")
 # Observed: a server-side cancel has no effect. The request is taken and nothing follows.
 CANCEL = Refusal("cancel-request", "", "08P01")
 GONE = Refusal("client-gone", "", "08006")
+# A fault that was ordered: nothing is said, ever.
+SILENT = Refusal("silent", "", "08006")
 
 # --- the name that was asked for: texts documented and observed, SQLSTATE assumed ---------------
 SNI_MISSING = Refusal("sni-missing", "unable to accept connection, sni was not received", "08006")
@@ -88,6 +92,38 @@ WAKING_UP = Refusal(
 
 # --- roles: observed, without a hint ------------------------------------------------------------
 ROLE_DENIED = access_denied("role", sqlstate="28000")
+
+
+# --- conflicts and the cluster's own trouble, at severity ERROR: observed --------------------------
+# Earlier with ", please retry: " before the code; SQLSTATE documented by AWS.
+CONFLICT = Refusal("OC000", "change conflicts with another transaction (OC000)", "40001")
+SCHEMA_CONFLICT = Refusal("OC001", "schema has been updated by another transaction (OC001)", "40001")
+UNAVAILABLE = Refusal("unavailable", "server unavailable", "XX000")
+
+
+# --- limits and rules of transactions: observed -----------------------------------------------------
+TOO_MANY_ROWS = Refusal("rows", "transaction row limit exceeded", "54000")
+ROW_SIZE = Refusal("row-size", "row size limit exceeded", "54000")  # the limit is documented, the text assumed
+SECOND_DDL = Refusal("second-ddl", "multiple ddl statements not supported in a transaction", "0A000")
+DDL_AND_DML = Refusal("ddl-and-dml", "ddl and dml are not supported in the same transaction", "0A000")
+# Of this gateway: no driver is known that sends COPY FROM STDIN so.
+COPY_EXTENDED = Refusal("copy-extended", "COPY FROM STDIN is taken in a simple query only", "0A000")
+FUNCTION_CALL = Refusal("function-call", "function call protocol message not supported", "0A000")  # assumed
+
+
+def transaction_age(age: float, limit: float) -> Refusal:
+    """A transaction that is too old (observed)."""
+    detail = f"Current transaction age {age:.0f}s exceeds {limit:.0f}s"
+    return Refusal("age", f"transaction age limit of {limit:.0f}s exceeded", "54000", detail=detail)
+
+
+def transaction_size(size: int, limit: int) -> Refusal:
+    """A transaction that wrote too much (observed); sizes in bytes."""
+    mib = 1024 * 1024
+    most = f"{limit / mib:.4g}mb"
+    # Rounded up: what is over the limit must not look like the limit.
+    detail = f"Current transaction size {-(-size // mib)}mb > {most}"
+    return Refusal("size", f"transaction size limit {most} exceeded", "54000", detail=detail)
 
 
 def parameter_not_supported(name: str) -> Refusal:

@@ -55,9 +55,18 @@ class Roster:
         self._session_seconds = session_seconds
         self.look()
 
-    def kill(self, pid: int | None) -> int:
-        """Cut the session with that backend, or all of them; returns how many."""
-        chosen = [session for session in self._sessions if pid in (None, session.pid)]
+    def kill(self, pid: int | None, in_transaction: bool | None = None) -> int:
+        """Cut the session with that backend, or all of them; returns how many.
+
+        Args:
+            pid: The backend's, or None.
+            in_transaction: Only those inside a transaction block, or only those outside of one.
+        """
+        chosen = [
+            session
+            for session in self._sessions
+            if pid in (None, session.pid) and (in_transaction is None or session.in_transaction is in_transaction)
+        ]
         for session in chosen:
             session.cut("killed")
         return len(chosen)

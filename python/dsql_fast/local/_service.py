@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
-# admin owns the database and with it the schema public; it may make roles, and is no superuser:
-# that is what DSQL's admin is (documented by AWS). Peers of the name PUBLIC may use the schema.
-_SCRIPT = """
-CREATE ROLE admin LOGIN CREATEROLE;
-ALTER DATABASE postgres OWNER TO admin;
-"""
 _DESCRIPTORS = 65_536
 _PARENT_SECONDS = 1.0
 
@@ -84,27 +78,38 @@ async def _serve(
 ) -> None:
     # The heavy imports, while initdb works in its own process.
     from dsql_fast.local._backend import run_script
-    from dsql_fast.local._certificates import write_certificates
+    from dsql_fast.local._catalog import SCRIPT
+    from dsql_fast.local._certificates import CertificateAuthority
     from dsql_fast.local._channel import Channel
     from dsql_fast.local._clock import ClusterClock
     from dsql_fast.local._control import Control, describe_key
     from dsql_fast.local._counters import Counters
+    from dsql_fast.local._database import REPEATABLE_UUIDS
     from dsql_fast.local._gateway import Gateway
     from dsql_fast.local._identity import Identity
     from dsql_fast.local._keys import KeyRing
     from dsql_fast.local._limits import Limits
 
     identity = Identity(configuration["cluster_id"], configuration["region"])
-    ca_file, server_file = write_certificates(postgres.directory, identity.host, configuration["certificate"])
+    authority = CertificateAuthority()
+    ca_file, server_file = (postgres.directory / name for name in ("ca.pem", "server.pem"))
+    authority.write(ca_file)
+
+    def write_certificate(kind: str) -> Path:
+        authority.write_server(server_file, identity.host, kind)
+        return server_file
+
     keys = KeyRing()
-    key = keys.issue()
+    key = keys.issue(name="developer")
     clock = ClusterClock()
     counters = Counters()
     postgres.finish()
-    await run_script(postgres.socket_path, postgres.superuser, _SCRIPT)
+    await run_script(postgres.socket_path, postgres.superuser, REPEATABLE_UUIDS)
+    await run_script(postgres.socket_path, postgres.superuser, SCRIPT)
     gateway = Gateway(
         listener,
-        server_file,
+        write_certificate,
+        certificate=configuration["certificate"],
         identity=identity,
         postgres=postgres,
         keys=keys,
@@ -112,7 +117,7 @@ async def _serve(
         limits=Limits(**configuration["limits"]),
         counters=counters,
     )
-    gateway.start()
+    await gateway.start()
 
     loop = asyncio.get_running_loop()
     over = asyncio.Event()

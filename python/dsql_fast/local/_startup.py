@@ -18,34 +18,10 @@ from dsql_fast.local._refusals import (
     parameter_not_supported,
     protocol_not_supported,
 )
+from dsql_fast.local._settings import ACCEPTED, UNKNOWN_TO_POSTGRES
 
 DATABASE = "postgres"
 _CLUSTER_ID_OPTION = "amzn-cluster-id"
-
-# Documented by AWS; names are case-insensitive, as all of PostgreSQL's settings are.
-ACCEPTED = frozenset(
-    {
-        "application_name",
-        "client_encoding",
-        "datestyle",
-        "extra_float_digits",
-        "intervalstyle",
-        "timezone",
-        "search_path",
-        "enable_bitmapscan",
-        "enable_hashjoin",
-        "enable_indexonlyscan",
-        "enable_indexscan",
-        "enable_material",
-        "enable_mergejoin",
-        "enable_nestloop",
-        "enable_seqscan",
-        "dsql.enable_batched_nestloop",
-        "disable_sync_create_index",
-    }
-)
-# DSQL's own, which the PostgreSQL behind does not know.
-_UNKNOWN_TO_POSTGRES = {"dsql.enable_batched_nestloop", "disable_sync_create_index"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +115,7 @@ class Startup:
 
     def backend_parameters(self) -> dict[str, str]:
         """What PostgreSQL is told: this, and the isolation level that is DSQL's only one."""
-        passed = {name: value for name, value in self.settings.items() if name not in _UNKNOWN_TO_POSTGRES}
+        passed = {name: value for name, value in self.settings.items() if name not in UNKNOWN_TO_POSTGRES}
         return {
             "user": self.user,
             "database": self.database,

@@ -19,6 +19,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
+from dsql_fast.local._iam import ACTIONS
 from dsql_fast.local._refusals import Refused, access_denied
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _REQUIRED = {
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 }
-_ACTIONS = {"DbConnect", "DbConnectAdmin"}
 
 # What AWS services say in these cases; that DSQL hands them on as hints is assumed.
 _UNKNOWN_KEY = "The security token included in the request is invalid."
@@ -127,7 +127,12 @@ class Token:
         return str(signer.signature(signer.string_to_sign(request, canonical), request))
 
 
-def verify(text: bytes, *, user: str, host: str, region: str, keys: KeyRing, now: float) -> None:
+def action_of(user: str) -> str:
+    """The action that a token for this user must be for (documented by AWS)."""
+    return "DbConnectAdmin" if user == "admin" else "DbConnect"
+
+
+def verify(text: bytes, *, user: str, host: str, region: str, keys: KeyRing, now: float) -> Key:
     """Judge a token.
 
     Args:
@@ -137,6 +142,9 @@ def verify(text: bytes, *, user: str, host: str, region: str, keys: KeyRing, now
         region: The region it must be for.
         keys: The access keys that are known.
         now: Seconds since the epoch.
+
+    Returns:
+        The key that signed it.
 
     Raises:
         Refused: With DSQL's text and, where one is known, its hint. The order of the checks is
@@ -159,14 +167,14 @@ def verify(text: bytes, *, user: str, host: str, region: str, keys: KeyRing, now
     if key.expires_at is not None and now >= key.expires_at:
         # Documented by AWS: such a token ends with its credentials.
         raise Refused(access_denied("key-expired", _EXPIRED_KEY))
+    return key
 
 
 def _check_action(action: str, user: str) -> None:
     # Documented and observed; decided before it is known whether the role exists.
-    expected = "DbConnectAdmin" if user == "admin" else "DbConnect"
-    if action not in _ACTIONS:
+    if action not in ACTIONS:
         raise Refused(access_denied("action-unknown"))
-    if action != expected:
+    if action != action_of(user):
         hint = f"Wrong user to action mapping. user: {user}, action: {action}"
         raise Refused(access_denied("action", hint))
 

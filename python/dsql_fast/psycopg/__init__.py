@@ -11,6 +11,7 @@ from ._connection import AsyncConnection, Connection
 from ._pool import ConnectionPool
 from ._pool_async import AsyncConnectionPool
 from ._pool_kwargs import pool_kwargs
+from ._run import retry_on_conflict, run_transaction, run_transaction_async
 from ._trouble import PoolTimeout
 
 __all__ = [
@@ -22,6 +23,9 @@ __all__ = [
     "connect",
     "connect_async",
     "pool_kwargs",
+    "retry_on_conflict",
+    "run_transaction",
+    "run_transaction_async",
 ]
 
 connect = Connection.connect

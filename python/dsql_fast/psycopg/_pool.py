@@ -7,7 +7,7 @@ minor version) are held by a test, ``tests/pools/test_private_parts.py``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg_pool
 from psycopg_pool.abc import CT
@@ -17,13 +17,19 @@ from .._errors import without_frames
 from ._age import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, AgingPool
 from ._connection import Connection, with_tokens
 from ._pool_settings import check_period, connection_settings, merged_kwargs
+from ._run import run_transaction
 from ._trouble import PoolTimeout, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg_pool.abc import ConnectFailedCB, ConnectionCB, ConninfoParam, KwargsParam
     from typing_extensions import Unpack
 
     from .._config import ConnectKeywords
+    from .._retry import RetryPolicy
+
+T = TypeVar("T")
 
 
 class _Sweep(MaintenanceTask):
@@ -187,6 +193,15 @@ class ConnectionPool(AgingPool, psycopg_pool.ConnectionPool[CT]):
                 return
             self.close()
         raise self._trouble.explain(f"the pool was not ready in {time.monotonic() - began:.2f} s")
+
+    def run_transaction(
+        self, fn: Callable[[CT], T], *, policy: RetryPolicy | None = None, idempotent: bool = False
+    ) -> T:
+        """Run a function in a transaction, and the whole again if it lost against another one.
+
+        As `run_transaction`, with this pool's connections.
+        """
+        return run_transaction(self, fn, policy=policy, idempotent=idempotent)
 
     # Connecting.
 

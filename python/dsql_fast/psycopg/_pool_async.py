@@ -7,7 +7,7 @@ minor version) are held by a test, ``tests/pools/test_private_parts.py``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg_pool
 from psycopg_pool.abc import ACT
@@ -17,9 +17,12 @@ from .._errors import without_frames
 from ._age import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, AgingPool
 from ._connection import AsyncConnection, with_tokens
 from ._pool_settings import check_period, connection_settings, merged_async_kwargs
+from ._run import run_transaction_async
 from ._trouble import PoolTimeout, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from psycopg_pool.abc import (
         AsyncConnectFailedCB,
         AsyncConnectionCB,
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .._config import ConnectKeywords
+    from .._retry import RetryPolicy
+
+T = TypeVar("T")
 
 
 class _Sweep(MaintenanceTask):
@@ -192,6 +198,15 @@ class AsyncConnectionPool(AgingPool, psycopg_pool.AsyncConnectionPool[ACT]):
                 return
             await self.close()
         raise self._trouble.explain(f"the pool was not ready in {time.monotonic() - began:.2f} s")
+
+    async def run_transaction(
+        self, fn: Callable[[ACT], Awaitable[T]], *, policy: RetryPolicy | None = None, idempotent: bool = False
+    ) -> T:
+        """Run an async function in a transaction, and the whole again if it lost against another one.
+
+        As `run_transaction_async`, with this pool's connections.
+        """
+        return await run_transaction_async(self, fn, policy=policy, idempotent=idempotent)
 
     # Connecting.
 

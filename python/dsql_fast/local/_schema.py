@@ -1,0 +1,159 @@
+"""What relations there are, as the sessions need to know it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dsql_fast.local._administrator import Administrator
+
+# One text: read at once, parsed by json. What a definition names is qualified, since the search path holds
+# PostgreSQL's catalog only.
+_QUERY = """
+SELECT json_build_object(
+  'functions', (SELECT coalesce(json_agg(DISTINCT p.proname), '[]') FROM pg_proc p
+     WHERE p.pronamespace IN (SELECT oid FROM spaces)),
+  'relations', (SELECT coalesce(json_agg(json_build_object(
+     'oid', c.oid::int8, 'schema', s.nspname, 'name', c.relname, 'kind', c.relkind,
+     'columns', (SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+     'unique', (SELECT coalesce(json_agg((SELECT json_agg(a.attname ORDER BY k.at)
+           FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(num, at)
+           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num WHERE k.at <= i.indnkeyatts)), '[]')
+        FROM pg_index i
+        WHERE i.indrelid = c.oid AND i.indisunique AND i.indexprs IS NULL AND i.indpred IS NULL),
+     'foreign_keys', (SELECT coalesce(json_agg(json_build_object(
+           'parent', k.confrelid::int8, 'on_delete', k.confdeltype, 'on_update', k.confupdtype,
+           'match', k.confmatchtype, 'deferrable', k.condeferrable, 'deferred', k.condeferred,
+           'columns', (SELECT json_agg(a.attname ORDER BY n.at) FROM unnest(k.conkey) WITH ORDINALITY n(num, at)
+              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = n.num),
+           'parent_columns', (SELECT json_agg(a.attname ORDER BY n.at)
+              FROM unnest(k.confkey) WITH ORDINALITY n(num, at)
+              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = n.num))), '[]')
+        FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f'),
+     'definition', CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END)), '[]')
+   FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'v', 'S', 'm', 'p')))
+"""
+_SPACES = """
+WITH spaces AS (SELECT oid, nspname FROM pg_namespace
+  WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'sys') AND nspname NOT LIKE 'pg\\_t%')
+"""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """One foreign key of a relation.
+
+    Attributes:
+        parent: The referenced relation's oid.
+        on_delete: PostgreSQL's letter: a, r, c, n, d.
+        on_update: The same.
+        match: f, s or p.
+        deferrable: Whether it may be checked at COMMIT.
+        deferred: Whether it is, unless told otherwise.
+        columns: The referencing columns.
+        parent_columns: The referenced columns, in the same order.
+    """
+
+    parent: int
+    on_delete: str
+    on_update: str
+    match: str
+    deferrable: bool
+    deferred: bool
+    columns: list[str]
+    parent_columns: list[str]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, view or sequence.
+
+    Attributes:
+        oid: PostgreSQL's number of it.
+        schema: Where it is.
+        name: Its name.
+        kind: PostgreSQL's letter: r, v, S, ...
+        columns: Those that can be written: none that is generated.
+        unique: The columns of each unique index, without partial ones and those over expressions.
+        foreign_keys: Those it has.
+        definition: The query of a view, with all names qualified; None for others.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    columns: list[str]
+    unique: list[list[str]]
+    foreign_keys: list[ForeignKey]
+    definition: str | None
+
+
+@dataclass(frozen=True)
+class Relations:
+    """All relations of the users', at one version of the schema.
+
+    Attributes:
+        version: That version.
+        by_name: Those of each name, in whatever schema.
+        by_oid: Each by its number.
+        functions: The names of the users' functions.
+    """
+
+    version: int = -1
+    by_name: dict[str, list[Relation]] = field(default_factory=dict)
+    by_oid: dict[int, Relation] = field(default_factory=dict)
+    functions: frozenset[str] = frozenset()
+
+    def named(self, names: Iterable[str]) -> list[Relation]:
+        """The relations that may be meant by these names."""
+        return [relation for name in names for relation in self.by_name.get(name, ())]
+
+
+class Schema:
+    """Counts the changes of the schema, and reads it when it has changed.
+
+    Attributes:
+        version: One more with each committed transaction that held DDL.
+    """
+
+    def __init__(self, administrator: Administrator) -> None:
+        self.version = 0
+        self._administrator = administrator
+        self._relations = Relations()
+
+    def changed(self) -> None:
+        """DDL was committed."""
+        self.version += 1
+
+    @property
+    def known(self) -> Relations:
+        """The relations as they were last read."""
+        return self._relations
+
+    async def relations(self) -> Relations:
+        """The relations as they are committed now."""
+        while self._relations.version != self.version:
+            version = self.version
+            text = await self._administrator.value(_SPACES + _QUERY)
+            if text is None:
+                # A definition was locked by DDL that is under way; what is known will do for the moment.
+                break
+            self._relations = _parsed(version, json.loads(text))
+        return self._relations
+
+
+def _parsed(version: int, read: dict[str, Any]) -> Relations:
+    by_name: dict[str, list[Relation]] = {}
+    by_oid: dict[int, Relation] = {}
+    for each in read["relations"]:
+        keys = [ForeignKey(**key) for key in each.pop("foreign_keys")]
+        relation = Relation(**each, foreign_keys=keys)
+        by_name.setdefault(relation.name, []).append(relation)
+        by_oid[relation.oid] = relation
+    return Relations(version, by_name, by_oid, frozenset(read["functions"]))

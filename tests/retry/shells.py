@@ -1,0 +1,122 @@
+"""One transaction, run by the synchronous and by the asynchronous shell: what holds for one is to hold for both.
+
+What the function in the transaction does is written once, as a generator: it yields SQL (or a callable, called
+with the connection), is sent what came back or has the error thrown into it, and returns the function's result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import psycopg_pool
+
+import dsql_fast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import TypeAlias
+
+    Body: TypeAlias = Callable[[], Generator[Any, Any, Any]]
+
+
+def driven(body: Body, conn: psycopg.Connection[Any]) -> Any:
+    """Run a body on a connection."""
+    steps = body()
+    try:
+        step = next(steps)
+        while True:
+            try:
+                came = step(conn) if callable(step) else conn.execute(step)
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        return end.value
+
+
+async def driven_async(body: Body, conn: psycopg.AsyncConnection[Any]) -> Any:
+    """As `driven`."""
+    steps = body()
+    try:
+        step = next(steps)
+        while True:
+            try:
+                came = step(conn) if callable(step) else await conn.execute(step)
+                if isawaitable(came):
+                    came = await came
+            except BaseException as error:
+                step = steps.throw(error)
+            else:
+                step = steps.send(came)
+    except StopIteration as end:
+        return end.value
+
+
+class Sync:
+    """Plain psycopg connections, and psycopg_pool's pools."""
+
+    def on_connection(
+        self,
+        conninfo: str,
+        body: Body,
+        *,
+        before: Callable[[Any], Any] | None = None,
+        after: Callable[[Any], Any] | None = None,
+        autocommit: bool = False,
+        **arguments: Any,
+    ) -> Any:
+        with psycopg.connect(conninfo, autocommit=autocommit) as conn:
+            try:
+                if before is not None:
+                    before(conn)
+                return dsql_fast.run_transaction(conn, lambda conn: driven(body, conn), **arguments)
+            finally:
+                if after is not None:
+                    after(conn)
+
+    def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
+        with psycopg_pool.ConnectionPool(conninfo, min_size=1, max_size=1) as pool:
+            return dsql_fast.run_transaction(pool, lambda conn: driven(body, conn), **arguments)
+
+
+class Async:
+    """As `Sync`."""
+
+    def on_connection(
+        self,
+        conninfo: str,
+        body: Body,
+        *,
+        before: Callable[[Any], Any] | None = None,
+        after: Callable[[Any], Any] | None = None,
+        autocommit: bool = False,
+        **arguments: Any,
+    ) -> Any:
+        async def main() -> Any:
+            async with await psycopg.AsyncConnection.connect(conninfo, autocommit=autocommit) as conn:
+                try:
+                    if before is not None:
+                        done = before(conn)
+                        if isawaitable(done):
+                            await done
+                    return await dsql_fast.run_transaction_async(
+                        conn, lambda conn: driven_async(body, conn), **arguments
+                    )
+                finally:
+                    if after is not None:
+                        after(conn)
+
+        return asyncio.run(main())
+
+    def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
+        async def main() -> Any:
+            async with psycopg_pool.AsyncConnectionPool(conninfo, min_size=1, max_size=1, open=False) as pool:
+                return await dsql_fast.run_transaction_async(
+                    pool, lambda conn: driven_async(body, conn), **arguments
+                )
+
+        return asyncio.run(main())
