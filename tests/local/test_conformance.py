@@ -187,6 +187,7 @@ SHOWN_BY: dict[str, list[str]] = {
     # --- statements
     "SAVEPOINT": ["test_savepoint"],
     "locking clauses other than FOR UPDATE/FOR KEY SHARE": ["test_statements_that_are_not_there"],
+    "SKIP LOCKED": ["test_statements_that_are_not_there"],
     "TRUNCATE, temporary tables, plpgsql, triggers, extensions, databases": ["test_statements_that_are_not_there"],
     "CREATE INDEX without ASYNC, or CONCURRENTLY": ["test_statements_that_are_not_there"],
     "ALTER TABLE ADD COLUMN with constraint": ["test_statements_that_are_not_there"],
@@ -264,6 +265,7 @@ def refused(sqlstate: str, text: str) -> Iterator[None]:
 NOT_THERE = {
     "select * from {t} for share": "locking clauses other than FOR UPDATE/FOR KEY SHARE are not supported",
     "select * from {t} for no key update": "locking clauses other than FOR UPDATE/FOR KEY SHARE are not supported",
+    "select * from {t} for update skip locked": "SKIP LOCKED is not supported",
     "truncate {t}": "unsupported statement: Truncate",
     "create temp table {t}_2 (id int)": "TEMPORARY or TEMP table not supported for CREATE TABLE",
     "create temporary table {t}_2 as select 1": "TEMPORARY or TEMP table not supported for CREATE TABLE",

@@ -207,6 +207,15 @@ def test_size_in_autocommit(own: LocalCluster, one: Speaker, t: str) -> None:
     assert one(f"select count(*)::int from {t}") == [(0,)]
 
 
+def test_size_of_what_was_made_of_it(one: Speaker, t: str) -> None:
+    # The statement is short, its rows are not.
+    made = f"insert into {t} select id, repeat('x', {MIB}) from generate_series(1, %s) id"
+    with pytest.raises(psycopg.errors.ProgramLimitExceeded, match=SIZE):
+        one(made, 12)
+    assert one(f"select count(*)::int from {t}") == [(0,)]
+    assert one(made, 9) == 9
+
+
 def test_the_limit_of_size_can_be_moved(own: LocalCluster, one: Speaker, t: str) -> None:
     before = own.limits.transaction_bytes
     try:
