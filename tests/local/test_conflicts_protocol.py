@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -14,6 +15,7 @@ import pytest
 
 from local.doors import connect, parameters, token
 from local.speakers import CONFLICT, Speaker, new_name, told
+from waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -481,3 +483,96 @@ def test_statements_in_flight_in_opposite_orders(cluster: LocalCluster, t: str) 
     assert changed > 0
     with connect(cluster) as conn:
         assert conn.execute(f"select sum(v)::int from {t}").fetchone() == (100 + 10 * changed,)
+
+
+# --- prepared in the same breath, kept from their effects, or run from elsewhere ------------------------
+
+
+def test_a_statement_that_is_prepared_and_loses_in_one_go(couple: Pair, t: str) -> None:
+    # Parse with a name, Bind and Execute before one Sync: the name is taken when it is run once more.
+    one, two = couple
+    one("begin")
+    one(f"select * from {t}")
+    two(f"update {t} set v = 50 where id = 1")
+    with one.conn.pipeline():
+        cursor = one.conn.execute(f"update {t} set v = v + %s where id = 1 returning v", [1], prepare=True)
+    assert cursor.fetchall() == [(11,)]
+    one.loses()
+    assert one.conn.execute(f"update {t} set v = v + %s where id = 1 returning v", [1]).fetchall() == [(51,)]
+
+
+@pytest.mark.parametrize("delete", ["delete from {} where id = 1", "update {} set id = 100 where id = 1"])
+def test_a_key_that_an_execute_takes_away(couple: Pair, t: str, delete: str) -> None:
+    one, two = couple
+    two(f"prepare gone as {delete.format(t)}")
+    one("begin")
+    one(f"select * from {t}")
+    two("execute gone")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        one(f"insert into {t} values (1, 5)")
+    one("rollback")
+    two("deallocate gone")
+
+
+def test_a_key_that_a_function_takes_away(couple: Pair, t: str) -> None:
+    one, two = couple
+    two(f"create function {t}_gone() returns void language sql as 'delete from {t} where id = 1'")
+    one("begin")
+    one(f"select * from {t}")
+    two(f"select {t}_gone()")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        one(f"insert into {t} values (1, 5)")
+    one("rollback")
+    two(f"drop function {t}_gone()")
+
+
+@pytest.mark.parametrize("way", ["simple", "extended", "prepared", "pipeline"])
+@pytest.mark.parametrize("wins", [False, True])
+def test_a_long_query_over_writes_keeps_nobody_waiting(
+    cluster: LocalCluster, t: str, way: str, wins: bool
+) -> None:
+    finished = threading.Event()
+    with Speaker(cluster, way) as one, Speaker(cluster) as two, Speaker(cluster) as watcher:
+        one("begin")
+        assert one(f"update {t} set v = 11 where id = 5") == 1
+
+        def read() -> Any:
+            rows = one(f"select v, pg_sleep(1.5)::text from {t} where id = 5")
+            finished.set()
+            return rows
+
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(read)
+            active = (
+                "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and pid <> pg_backend_pid()"
+            )
+            eventually(lambda: watcher.one(active) == 1)
+            two("begin")
+            assert two(f"update {t} set v = 99 where id = 5") == 1
+            if wins:
+                two("commit")
+            else:
+                two("rollback")
+            assert not finished.is_set()
+            assert reading.result() == [(11, "")]
+        assert one(f"select v from {t} where id in (5, 6) order by id") == [(11,), (10,)]
+        if wins:
+            one.loses()
+        else:
+            one("commit")
+
+
+def test_a_long_query_that_fails_over_writes(couple: Pair, t: str) -> None:
+    one, two = couple
+    one("begin")
+    assert one(f"update {t} set v = 0 where id = 5") == 1
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(
+            one, f"select 1 / v, pg_sleep(1) from {t}, (select pg_sleep(0.5)) s order by id desc"
+        )
+        while not reading.done():
+            two(f"update {t} set v = v + 1 where id = 5")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            reading.result()
+    assert one.state == "INERROR"
+    one("rollback")

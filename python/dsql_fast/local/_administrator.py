@@ -54,6 +54,10 @@ class Administrator:
                 return None if length == _NULL else body[6 : 6 + length].decode()
         return None
 
+    async def cancel(self, pid: int) -> None:
+        """Make a backend give up what it is in the middle of, if it is."""
+        await self.value(f"SELECT pg_cancel_backend({pid:d})")
+
     async def terminate(self, pid: int) -> None:
         """End a backend that is in the middle of something."""
         await self.value(f"SELECT pg_terminate_backend({pid:d})")

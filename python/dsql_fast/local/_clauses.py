@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dsql_fast.local._scanner import Form, Token
+from dsql_fast.local._scanner import Form, Token, name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WORDS_OF_CHANGE = frozenset({"INSERT", "UPDATE", "DELETE", "FOR", "INTO"})
 _OBJECTS_OF_TWO_WORDS = frozenset({"MATERIALIZED", "FOREIGN", "EVENT", "TEXT", "USER", "ACCESS", "DEFAULT"})
+_ENDS_SET = frozenset({"WHERE", "FROM", "RETURNING", "WHEN"})
+# What may be a name.
+NAMES = frozenset({Form.NAME, Form.UNRESERVED, Form.COLUMN_NAME, Form.FUNCTION_NAME})
 _BETWEEN = frozenset({"OR", "REPLACE", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "GLOBAL", "LOCAL", "RECURSIVE"})
 
 
@@ -73,6 +76,31 @@ def changes_in(tokens: Sequence[Token]) -> Changes:
         else:
             makes_table |= before not in ("INSERT", "MERGE")
     return Changes(inserts, updates, deletes, locks, makes_table)
+
+
+def assigned_in(sql: bytes, tokens: Sequence[Token]) -> frozenset[str]:
+    """The columns that an UPDATE, ON CONFLICT or MERGE may give values to.
+
+    More than these: every identifier from SET to the end of its clause counts, also on the right of a `=`.
+    """
+    found: set[str] = set()
+    depth = 0
+    inside: int | None = None  # the depth of the SET
+    for at, token in enumerate(tokens):
+        word = token.word
+        if word == "(":
+            depth += 1
+        elif word == ")":
+            depth -= 1
+            if inside is not None and depth < inside:
+                inside = None
+        elif word == "SET" and word_at(tokens, at - 1) != ".":
+            inside = depth
+        elif inside == depth and word in _ENDS_SET:
+            inside = None
+        elif inside is not None and token.form in NAMES:
+            found.add(name(sql, token))
+    return frozenset(found)
 
 
 def is_chained(tokens: Sequence[Token]) -> bool:

@@ -282,7 +282,7 @@ class LocalCluster:
         return int(self._call("kill_sessions", pid=pid, in_transaction=_IN_TRANSACTION[state]))
 
     def set_certificate(self, kind: str) -> None:
-        """Show another certificate to those who connect from now on; `kind` as for `LocalCluster`."""
+        """Show another certificate: "valid", "self-signed", "expired", "wrong-name" or "unknown-ca"."""
         _check_certificate(kind)
         self._call("set_certificate", kind=kind)
 

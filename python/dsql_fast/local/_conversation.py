@@ -66,6 +66,7 @@ class Reply:
         status: What ReadyForQuery said: I, T or E.
         rows: The sum over the rows, whatever their order.
         answered: How many of the messages were answered to their end.
+        done: How many of them were the client's.
         copy_header: The CopyInResponse, or None.
     """
 
@@ -77,6 +78,7 @@ class Reply:
     status: int = 0
     rows: int = 0
     answered: int = 0
+    done: int = 0
     copy_header: bytes | None = None
 
     @property
@@ -95,6 +97,9 @@ class Conversation:
         to_client: Passes on what cannot wait: results too large to be kept, and what PostgreSQL says unasked.
         on_slow: Called when an exchange takes longer than `SLOW_SECONDS`.
         on_end: Called once, when PostgreSQL closes the connection.
+
+    Attributes:
+        passed_on: Whether a part of the present result was.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class Conversation:
         self._replies: list[Reply] = []
         self._future: asyncio.Future[list[Reply]] | None = None
         self._hold: int | None = None
+        self.passed_on = False
         self._over = False
         channel.relay(self._received, self._ended, lambda: None)
 
@@ -142,6 +148,7 @@ class Conversation:
         self._parts = parts
         self._replies = [Reply()]
         self._hold = hold
+        self.passed_on = False
         self._future = self._loop.create_future()
         slow = self._loop.call_later(SLOW_SECONDS, self._on_slow)
         try:
@@ -150,6 +157,10 @@ class Conversation:
         finally:
             slow.cancel()
             self._future = None
+
+    def keep_all(self) -> None:
+        """Pass nothing on before the exchange that is going on has ended."""
+        self._hold = None
 
     def pause(self) -> None:
         """Stop reading from PostgreSQL: the client is behind."""
@@ -188,6 +199,7 @@ class Conversation:
         if self._hold is not None and self._replies:
             reply = self._replies[-1]
             if len(reply.shown) > self._hold:
+                self.passed_on = True
                 self._to_client(bytes(reply.shown))
                 reply.shown.clear()
 
@@ -232,9 +244,11 @@ def _gather(part: Part, reply: Reply, kind: int, message: bytes) -> None:
         if part.tag is not None:
             message = protocol.command_complete(part.tag)
         reply.completion = len(reply.shown)
-    if part.shown is None or part.shown[min(reply.answered, len(part.shown) - 1)]:
+    shown = part.shown is None or part.shown[min(reply.answered, len(part.shown) - 1)]
+    if shown:
         reply.shown += message
     if kind == _COMPLETE:
         reply.ends.append(len(reply.shown))
     if kind in _LAST_ANSWERS and part.kinds != b"Q":
         reply.answered += 1
+        reply.done += shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
+from pathlib import Path
 from typing import Any
 
 # Enough to read back a test; a cluster that runs for weeks must not grow.
@@ -49,13 +50,21 @@ class Counters:
         """Something that sessions meet came about.
 
         Args:
-            kind: "commit", "conflict", "schema-conflict", "limit", "refused-statement" or "fault".
+            kind: "commit", "conflict", "schema-conflict", "limit", "refused-statement", "fault" or "broken".
             user: Whose session it was.
             reason: A short word of this program's own, never the client's.
         """
         self._happened[kind][reason] += 1
         if kind not in _COUNTED_ONLY:
             self._note(kind, user, reason)
+
+    def broken(self, user: str, error: BaseException) -> None:
+        """This program has a defect: where it showed, without the message, which may hold what a client sent."""
+        at = error.__traceback__
+        while at is not None and at.tb_next is not None:
+            at = at.tb_next
+        where = "" if at is None else f" at {Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}"
+        self.happened("broken", user, type(error).__name__ + where)
 
     def stats(self) -> dict[str, Any]:
         """The counters so far."""

@@ -15,10 +15,10 @@ from dsql_fast.local._watchdog import Watchdog
 
 if TYPE_CHECKING:
     from dsql_fast.local._counters import Counters
-    from dsql_fast.local._executor import Transaction
     from dsql_fast.local._faults import Faults
     from dsql_fast.local._limits import Limits
     from dsql_fast.local._postgres import Postgres
+    from dsql_fast.local._transaction import Transaction
 
 # gen_random_uuid() must give the same again when a transaction is done again. The built-in one cannot be seeded,
 # so it gets another name, and one by its name takes its values from the transaction's seed where there is one.
@@ -80,22 +80,9 @@ class Database:
     def committed(self, transaction: Transaction) -> None:
         """A transaction that wrote was committed."""
         self.commits += 1
-        known = self.schema.known
         for entry in transaction.log:
-            if any(statement.updates or statement.deletes for statement in entry.step.statements):
-                touched = {relation.oid for relation in known.named(entry.step.names)}
-                # A cascade takes keys away in the tables below.
-                grown = True
-                while grown:
-                    below = {
-                        relation.oid
-                        for relation in known.by_oid.values()
-                        if any(key.parent in touched for key in relation.foreign_keys)
-                    }
-                    grown = not below <= touched
-                    touched |= below
-                for oid in touched:
-                    self.freed[known.by_oid[oid].name] = self.commits
+            for name in self.schema.known.loses_keys(entry.step):
+                self.freed[name] = self.commits
         if transaction.definitions:
             self.schema.changed()
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dsql_fast.local._administrator import Administrator
+    from dsql_fast.local._statements import Statement
+    from dsql_fast.local._steps import Step
 
 # One text: read at once, parsed by json. What a definition names is qualified, since the search path holds
 # PostgreSQL's catalog only.
@@ -113,6 +115,33 @@ class Relations:
     def named(self, names: Iterable[str]) -> list[Relation]:
         """The relations that may be meant by these names."""
         return [relation for name in names for relation in self.by_name.get(name, ())]
+
+    def rekeys(self, statement: Statement) -> bool:
+        """Whether it may give a row another key."""
+        return statement.updates and any(
+            not statement.assigned.isdisjoint(key)
+            for relation in self.named(statement.names)
+            for key in relation.unique
+        )
+
+    def loses_keys(self, step: Step) -> set[str]:
+        """The names of the relations in which it may take keys away."""
+        if not self.functions.isdisjoint(step.names):
+            return set(self.by_name)  # nobody knows what the user's functions do
+        touched: set[int] = set()
+        for statement in step.run:
+            if statement.deletes or self.rekeys(statement):
+                touched |= {relation.oid for relation in self.named(statement.names)}
+        # A cascade takes keys away in the tables below.
+        ahead = set(touched)
+        while ahead:
+            ahead = {
+                relation.oid
+                for relation in self.by_oid.values()
+                if any(key.parent in ahead for key in relation.foreign_keys)
+            } - touched
+            touched |= ahead
+        return {self.by_oid[oid].name for oid in touched}
 
 
 class Schema:

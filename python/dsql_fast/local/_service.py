@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import socket
     from types import FrameType
 
+    from dsql_fast.local._counters import Counters
+
 _DESCRIPTORS = 65_536
 _PARENT_SECONDS = 1.0
 
@@ -120,6 +122,7 @@ async def _serve(
     await gateway.start()
 
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: _note_defect(counters, context))
     over = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, over.set)
     commands = Control(gateway, postgres=postgres, keys=keys, clock=clock, counters=counters)
@@ -141,6 +144,13 @@ async def _serve(
     await asyncio.gather(watch, obey, return_exceptions=True)
     await gateway.stop()
     line.abort()
+
+
+def _note_defect(counters: Counters, context: dict[str, Any]) -> None:
+    """A callback or a task of this process has failed: nobody reads its standard error, so it is counted."""
+    error = context.get("exception")
+    if error is not None:
+        counters.broken("", error)
 
 
 async def _obey(line: Any, commands: Any, over: asyncio.Event) -> None:

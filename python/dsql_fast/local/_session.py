@@ -231,6 +231,8 @@ class Session:
             self._finish("backend", said=True)
         except Cut:
             self._finish("fault", said=False)
+        except Exception as error:  # noqa: BLE001 - ends this session only; a defect, and told
+            self._database.counters.broken(self.user, error)
         else:
             self._finish("client", said=False)
         finally:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dsql_fast.local import _dialect, _rules
 from dsql_fast.local._clauses import (
+    NAMES,
     Changes,
+    assigned_in,
     changes_in,
     command_of,
     copies_in,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _LONGEST_CACHED = 4 * 1024  # bytes; with the number of texts it bounds the cache's memory
 _CACHED_TEXTS = 1_024
-_NAMES = frozenset({Form.NAME, Form.UNRESERVED, Form.COLUMN_NAME, Form.FUNCTION_NAME})
 
 
 class Kind(enum.Enum):
@@ -84,6 +85,7 @@ class Statement:
         qualifiers: Every name with a dot before it, in order.
         inserts: Whether INSERT, COPY FROM or MERGE's INSERT occurs in it, inside WITH too.
         updates: Whether UPDATE does; ON CONFLICT DO UPDATE counts.
+        assigned: The columns that it may update, and some more.
         deletes: Whether DELETE does.
         locks: Whether FOR UPDATE or another locking clause does.
         compound: Whether the word WITH is in it, so that it may hold several commands.
@@ -101,6 +103,7 @@ class Statement:
     qualifiers: tuple[Qualifier, ...] = ()
     inserts: bool = False
     updates: bool = False
+    assigned: frozenset[str] = frozenset()
     deletes: bool = False
     locks: bool = False
     compound: bool = False
@@ -160,6 +163,7 @@ class Reader:
             qualifiers,
             inserts=changes.inserts or kind is Kind.COPY_IN,
             updates=changes.updates,
+            assigned=assigned_in(sql, tokens) if changes.updates or changes.inserts else frozenset(),
             deletes=changes.deletes,
             locks=changes.locks,
             compound=any(token.word == "WITH" for token in tokens),
@@ -281,13 +285,13 @@ def _names(sql: bytes, tokens: Sequence[Token]) -> tuple[frozenset[str], tuple[Q
     for at, token in enumerate(tokens):
         behind_dot = at > 0 and tokens[at - 1].word == "."
         # Behind a dot every keyword is a name.
-        if token.form not in _NAMES and not (behind_dot and token.form is Form.RESERVED):
+        if token.form not in NAMES and not (behind_dot and token.form is Form.RESERVED):
             continue
         if at == 0 and token.form is not Form.NAME:
             continue  # the command
         own = name(sql, token)
         names.add(own)
-        if behind_dot and at > 1 and tokens[at - 2].form in _NAMES:
+        if behind_dot and at > 1 and tokens[at - 2].form in NAMES:
             before = tokens[at - 2]
             qualifiers.append(Qualifier(before.start, token.start, name(sql, before), own))
     return frozenset(names), tuple(qualifiers)

@@ -115,7 +115,7 @@ class Step:
         refusal: What is answered instead, or None.
         size: Bytes that the client sent for it.
         after: Messages that follow the Query: the data of a COPY.
-        prepared_names: The identifiers in what an EXECUTE may run.
+        prepared: What an EXECUTE in it may run.
     """
 
     kind: Kind
@@ -125,14 +125,19 @@ class Step:
     refusal: Refusal | None = None
     size: int = 0
     after: bytes = b""
-    prepared_names: frozenset[str] = frozenset()
+    prepared: list[Statement] = field(default_factory=list)
 
     @property
     def names(self) -> frozenset[str]:
         """Every identifier in its statements."""
-        if len(self.statements) == 1:
-            return self.statements[0].names | self.prepared_names
-        return self.prepared_names.union(*(statement.names for statement in self.statements))
+        if len(self.statements) == 1 and not self.prepared:
+            return self.statements[0].names
+        return frozenset().union(*(statement.names for statement in self.run))
+
+    @property
+    def run(self) -> list[Statement]:
+        """Its statements, and those that an EXECUTE among them may run."""
+        return self.statements + self.prepared
 
     @property
     def native(self) -> bool:
@@ -172,8 +177,7 @@ class Cutter:
                     self._in_sql[statement] = None
                 elif statement.kind is Kind.EXECUTE:
                     # Which of its identifiers is the name is not told: all that may be meant.
-                    meant = (each.names for each in self._in_sql if each.names & statement.names)
-                    step.prepared_names = step.prepared_names.union(*meant)
+                    step.prepared += [each for each in self._in_sql if each.names & statement.names]
         return steps
 
     def forget_portals(self) -> None:
@@ -325,12 +329,15 @@ class Renderer:
         """Take note that a Query of the gateway destroyed the unnamed statement."""
         self._unnamed = None
 
-    def render(self, step: Step, cut: Cut | None = None) -> tuple[bytes, bytes, tuple[bool, ...] | None]:
+    def render(
+        self, step: Step, cut: Cut | None = None, *, anew: bool = False
+    ) -> tuple[bytes, bytes, tuple[bool, ...] | None]:
         """Give the messages as the client sent them, with what was lost meanwhile put before them.
 
         Args:
             step: What to run.
             cut: Changes the texts of what is bound or queried; None leaves them.
+            anew: Whether it was run before, to no effect. Named statements that it prepared are still there then.
 
         Returns:
             The messages, their types, and which of them the client sees the answers of; None for all.
@@ -343,6 +350,8 @@ class Renderer:
         for op in step.ops:
             if op.kind == _PARSE and not op.name:
                 self._unnamed = op.prepared
+            elif op.kind == _PARSE and anew:
+                out.add(_CLOSE, protocol.message(b"C", b"S" + op.name + b"\0"), show=False)
             elif op.kind == _BIND and op.portal is not None:
                 self._bind(out, op.portal, op.raw, cut, show=True)
                 continue
