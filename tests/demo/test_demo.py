@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -14,22 +15,38 @@ import pytest
 from rich.console import Console
 
 from dsql_fast._cli import main
-from dsql_fast._cli._demo import _program
+from dsql_fast._cli._demo import _program, _transfers
+from dsql_fast._cli._demo._accounts import (
+    OPENING_BALANCE,
+    Books,
+    Overdrawn,
+    Transfer,
+    audit,
+    draw,
+    open_accounts,
+    transfer,
+)
 from dsql_fast._cli._demo._churn import show_churn
+from dsql_fast._cli._demo._collision import Collision, collide, collide_async
 from dsql_fast._cli._demo._connect import show_connect
 from dsql_fast._cli._demo._program import Step, all_steps, run_steps
 from dsql_fast._cli._demo._report import Check, Report, StepReport, Table
 from dsql_fast._cli._demo._rich_view import RichView
 from dsql_fast._cli._demo._stage import Scale, in_threads
+from dsql_fast._cli._demo._tally import Tally
 from dsql_fast._cli._demo._tls import negotiated_tls
+from dsql_fast._cli._demo._transfers import show_transfers
 from dsql_fast._cli._demo._view import NoView
-from dsql_fast.psycopg import connect
+from dsql_fast._retry import RetryPolicy
+from dsql_fast.psycopg import AsyncConnectionPool, ConnectionPool, connect
 from waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from threading import Event
+
+    import psycopg
 
     from dsql_fast._cli._demo._stage import Stage
     from dsql_fast.local import LocalCluster
@@ -59,6 +76,8 @@ def test_as_json() -> None:
     facts = {name: value for each in report["steps"] for name, value in each["facts"].items()}
     assert facts["tokens signed"] == 1
     assert facts["TLS"].startswith("TLSv1.3, ")
+    assert "(OC000); run again, it read 190 and took 20" in facts["two write one account"]
+    assert "(OC000); run again, it read 140 and took 40" in facts["the same with asyncio"]
     assert "X-Amz-Signature" not in done.stdout
 
 
@@ -128,6 +147,112 @@ def test_the_checks_see_what_is_not_so(cluster: LocalCluster, monkeypatch: pytes
     ]
 
 
+def transfers_report(cluster: LocalCluster) -> Report:
+    return run_steps(cluster, NoView(), Scale.quick(), (Step("transfers", "Transfers", show_transfers),))
+
+
+def failed(report: Report) -> list[str]:
+    return [check.name for check in report.checks if not check.held]
+
+
+@pytest.fixture
+def bank(fresh_cluster: Callable[..., LocalCluster]) -> LocalCluster:
+    cluster = fresh_cluster()
+    with connect(**cluster.connect_kwargs(), autocommit=True) as connection:
+        open_accounts(connection, range(4))
+    return cluster
+
+
+def test_the_transfers_figures_agree(fresh_cluster: Callable[..., LocalCluster]) -> None:
+    report = transfers_report(fresh_cluster())
+    assert not failed(report)
+    (table,) = report.steps[0].tables
+    for column in (1, 2):
+        rows = {str(row[0]): row[column] for row in table.rows}
+        wanted, committed, refused, runs, *_ = rows.values()
+        assert wanted == Scale.quick().transfers == int(str(committed)) + int(str(refused))
+        retried = rows["conflicts retried (OC000)"]
+        assert retried == rows["conflicts, the cluster says"]
+        assert int(str(runs)) == int(str(wanted)) + int(str(retried))
+
+
+def test_a_conflict_that_reaches_the_caller_is_seen(
+    fresh_cluster: Callable[..., LocalCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = fresh_cluster()
+
+    def counted(_orders: list[Transfer]) -> tuple[Tally, RetryPolicy]:
+        tally = Tally()
+        return tally, RetryPolicy(max_attempts=1, before_retry=tally.retry)
+
+    def collided(pool: ConnectionPool[Any], winner: Transfer, loser: Transfer) -> Collision:
+        seen = collide(pool, winner, loser)
+        cluster.faults.fail_commits(1)  # one of the transfers that come now
+        return seen
+
+    monkeypatch.setattr(_transfers, "_counted", counted)
+    monkeypatch.setattr(_transfers, "collide", collided)
+    report = transfers_report(cluster)
+    assert "every conflict was retried, and none reached the caller" in failed(report)
+    # What was not committed is in no book.
+    assert "each committed transfer is in the ledger exactly once, and no other" not in failed(report)
+
+
+def test_wrong_books_are_seen(fresh_cluster: Callable[..., LocalCluster], monkeypatch: pytest.MonkeyPatch) -> None:
+    def tampered(connection: psycopg.Connection[Any]) -> Books:
+        connection.execute("update accounts set balance = -1 where id = 0")
+        connection.execute("insert into ledger select gen_random_uuid(), transfer, 0, 0, 0 from ledger limit 1")
+        return audit(connection)
+
+    monkeypatch.setattr(_transfers, "audit", tampered)
+    assert failed(transfers_report(fresh_cluster())) == [
+        "the sum of all accounts is unchanged",
+        "each committed transfer is in the ledger exactly once, and no other",
+        "each balance is what the ledger says",
+        "no account was overdrawn",
+    ]
+
+
+def test_the_first_to_commit_wins(bank: LocalCluster) -> None:
+    first, second, third = (Transfer(number, 0, 1, amount=number) for number in (1, 2, 3))
+    with ConnectionPool(**bank.connect_kwargs(), min_size=2) as pool:
+        seen = collide(pool, winner=first, loser=second)
+    assert seen.as_it_must_be
+    assert seen.found == [OPENING_BALANCE, OPENING_BALANCE - 1]
+    assert [conflict.splitlines()[0] for conflict in seen.conflicts] == [
+        "change conflicts with another transaction (OC000)"
+    ]
+
+    async def with_tasks() -> Collision:
+        async with AsyncConnectionPool(**bank.connect_kwargs(), min_size=2) as pool:
+            return await collide_async(pool, winner=first, loser=third)
+
+    seen = asyncio.run(with_tasks())
+    assert seen.as_it_must_be
+    assert seen.found == [OPENING_BALANCE - 3, OPENING_BALANCE - 4]
+    assert bank.stats()["happened"]["conflict"] == {"OC000": 2}
+
+
+def test_writers_apart_do_not_collide(bank: LocalCluster) -> None:
+    with ConnectionPool(**bank.connect_kwargs(), min_size=2) as pool:
+        seen = collide(pool, winner=Transfer(1, 0, 1, amount=1), loser=Transfer(2, 2, 3, amount=1))
+    assert not seen.as_it_must_be
+    assert (seen.found, seen.conflicts) == ([OPENING_BALANCE], [])
+
+
+def test_nobody_overdraws(bank: LocalCluster) -> None:
+    with connect(**bank.connect_kwargs()) as connection:
+        with pytest.raises(Overdrawn, match="account 0 has 200, and 201 were wanted"):
+            transfer(connection, Transfer(1, 0, 1, amount=OPENING_BALANCE + 1))
+        assert transfer(connection, Transfer(2, 0, 1, amount=OPENING_BALANCE)) == OPENING_BALANCE
+        assert audit(connection) == Books(4 * OPENING_BALANCE, 0, 0, [2])
+
+
+def test_transfers_are_the_same_in_each_run() -> None:
+    assert draw(range(5, 25), range(10)) == draw(range(5, 25), range(10))
+    assert draw(range(5, 25), range(10)) != draw(range(25, 45), range(10))
+
+
 def test_tls_is_told_by_libpq(cluster: LocalCluster) -> None:
     with connect(**cluster.connect_kwargs(), sslnegotiation="postgres") as connection:
         tls = negotiated_tls(connection)
@@ -157,8 +282,9 @@ def test_with_rich() -> None:
         assert words in shown
 
 
+@pytest.mark.parametrize("at", ["2.", "4."])  # transactions are run, the pool is at work
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_it_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, status: int) -> None:
+def test_stopped_it_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, status: int, at: str) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     # The signal may come between a connection's making and its name: the driver's word about that is no traceback
     # of ours.
@@ -168,7 +294,7 @@ def test_stopped_it_leaves_nothing_behind(tmp_path: Path, number: signal.Signals
         assert process.stdout is not None
         assert process.stderr is not None
         for line in process.stdout:
-            if line.startswith("4."):  # the pool is at work
+            if line.startswith(at):
                 break
         started = _descendants(process.pid)
         assert started, "a cluster was expected"

@@ -13,9 +13,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "demo",
         help="show all of it on a local cluster",
-        description="Start a local cluster and do with it what a busy worker does: connect, move money, open and "
-        "close connections by the hundred, outlive a token, be refused. Takes about 20 seconds and needs no AWS "
-        "account. The exit status is 0 when every check held.",
+        description="Start a local cluster and do with it what a busy worker does: connect, move money and retry "
+        "the conflicts, open and close connections by the hundred, outlive a token, be refused. Takes about 20 "
+        "seconds and needs no AWS account. The exit status is 0 when every check held.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
     parser.add_argument("--quick", action="store_true", help="do about a tenth of it")

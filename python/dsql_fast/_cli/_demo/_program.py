@@ -58,7 +58,7 @@ def all_steps() -> tuple[Step, ...]:
 
     return (
         Step("connect", "A connection, and what it is", show_connect),
-        Step("transfers", "Money moves, from threads and from asyncio", show_transfers),
+        Step("transfers", "Money moves between shared accounts: conflicts are retried", show_transfers),
         Step("churn", "Connections opened and closed, with one token", show_churn),
         Step("renewal", "A token ends, connections grow old: a pool goes on", show_renewal),
         Step("refusals", "What must not work, does not", show_refusals),
