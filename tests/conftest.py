@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from dsql_fast import _botocore, _credentials, _endpoint, _telemetry, _tokens
+from dsql_fast import _botocore, _connecting, _credentials, _endpoint, _telemetry, _tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,10 +48,8 @@ def _fresh_process() -> None:
     _botocore._sessions.clear()
     _endpoint._resolved.clear()
     _telemetry._counters.clear()
-    attempt = sys.modules.get("dsql_fast.psycopg._attempt")
-    if attempt is not None:
-        attempt._system_trust.clear()
-        attempt._plans.clear()
+    _connecting._system_trust.clear()
+    _connecting._plans.clear()
 
 
 @pytest.fixture

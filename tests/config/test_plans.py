@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dsql_fast
-from dsql_fast import ConfigError
+from dsql_fast import ConfigError, _connecting
 from dsql_fast._config import READ_ENVIRONMENT, parse_config
 from dsql_fast._libpq import LIBPQ_ENVIRONMENT
-from dsql_fast.psycopg import _attempt
 from dsql_fast.psycopg._attempt import begin
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def test_every_variable_that_is_read_makes_a_difference() -> None:
 def test_equal_calls_share_a_plan(aws_keys: Keys) -> None:
     for _ in range(3):
         begin(HOST, {"port": 1, "user": "reader"})
-    assert len(_attempt._plans) == 1
+    assert len(_connecting._plans) == 1
     assert begin(HOST, {"port": 1}).arguments() is begin(HOST, {"port": 1}).arguments()
 
 
@@ -98,14 +97,14 @@ def test_a_change_of_the_environment_counts_at_once(
 def test_the_plans_are_bounded(aws_keys: Keys) -> None:
     for number in range(1, 200):
         begin(HOST, {"port": number})
-    assert len(_attempt._plans) <= _attempt._MOST_PLANS
+    assert len(_connecting._plans) <= _connecting._MOST_PLANS
 
 
 def test_a_refusal_is_not_kept(aws_keys: Keys) -> None:
     for _ in range(2):
         with pytest.raises(ConfigError):
             begin(HOST, {"port": 0})
-    assert not _attempt._plans
+    assert not _connecting._plans
 
 
 @pytest.mark.parametrize(
@@ -150,8 +149,8 @@ def test_what_has_no_hash_is_put_together_anew() -> None:
 def test_the_environment_is_read_from_where_cpython_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGUSER", "reader")
     assert type(getattr(os.environ, "_data", None)) is dict
-    fast = _attempt._environment()
+    fast = _connecting._environment()
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    slow = _attempt._environment()
+    slow = _connecting._environment()
     position = READ_ENVIRONMENT.index("PGUSER")
     assert (fast[position], slow[position]) == (b"reader", "reader")

@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 import dsql_fast
-from dsql_fast import _config
-from dsql_fast.psycopg import _attempt
+from dsql_fast import _config, _connecting
 from safety.doors import DOORS, HOST, arguments, assert_nothing_secret
 from safety.recorder import Recorder
 
@@ -53,7 +52,7 @@ def test_it_is_remembered_for_one_host_only(
     with Recorder(certificates.ours.issue(other_host)) as server:
         DOORS["connect"]({**arguments(server), "host": other_host})
         assert server.settle().connections == 2
-    assert _attempt._system_trust == {HOST, other_host}
+    assert _connecting._system_trust == {HOST, other_host}
 
 
 def test_what_was_remembered_is_given_up_when_it_no_longer_holds(
@@ -62,11 +61,11 @@ def test_what_was_remembered_is_given_up_when_it_no_longer_holds(
     # The host went over to an Amazon root, and the system trusts it no more.
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.stranger.root))
     monkeypatch.setattr(_config, "AMAZON_ROOTS", str(certificates.ours.root))
-    _attempt._system_trust.add(HOST)
+    _connecting._system_trust.add(HOST)
     with Recorder(certificates.good) as server:
         DOORS["connect"](arguments(server))
         assert server.settle().connections == 2
-        assert not _attempt._system_trust
+        assert not _connecting._system_trust
         DOORS["connect"](arguments(server))
         assert server.settle().connections == 3
 
@@ -79,7 +78,7 @@ def test_nothing_is_remembered_of_a_failure(
         with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
             DOORS["connect"](arguments(server))
         assert_nothing_secret(server.settle(), aws_keys)
-    assert not _attempt._system_trust
+    assert not _connecting._system_trust
     assert not dsql_fast.counters()
 
 

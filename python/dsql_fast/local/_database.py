@@ -84,6 +84,8 @@ class Database:
             for name in self.schema.known.loses_keys(entry.step):
                 self.freed[name] = self.commits
         if transaction.definitions:
+            # Tables that are gone are not asked for again; without this, each that came and went would stay here.
+            self.freed = {name: at for name, at in self.freed.items() if name in self.schema.known.by_name}
             self.schema.changed()
 
     def terminate(self, pid: int) -> None:

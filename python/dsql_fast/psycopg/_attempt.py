@@ -1,179 +1,45 @@
-"""One connect: what the driver is given, and what is tried again after a failure. For sync and async alike."""
+"""psycopg's part in a connect: how it takes its settings, and what its errors say and hold."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from .. import _telemetry
-from .._config import READ_ENVIRONMENT, driver_arguments, needs_profile_region, parse_config
+from .. import _connecting
+from .._config import driver_arguments
 from .._errors import linked
-from .._tokens import shared_source
 from ._driver import LIBPQ_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
-    from typing import Any
+    from collections.abc import Mapping
 
     from .._config import Config
-    from .._tokens import TokenSource
-
-# Hosts whose certificate is not signed by an Amazon root but by one that the system trusts (a proxy of the
-# company's, a local cluster): the bundled roots are not tried again for them in this process.
-_system_trust: set[str] = set()
-
-_EXPIRED = "Signature expired"  # the hint of DSQL's refusal (observed)
-_NOT_VERIFIED = "certificate verify failed"  # OpenSSL's words, in libpq's message
+    from .._connecting import Attempt
 
 
-# Equal calls are put together once: the parts of a plan cost 20 us in a tight loop, but ten times that between
-# two real connects, when none of their code is in the processor's caches. At most so many plans are kept.
-_MOST_PLANS = 64
-_plans: dict[Hashable, Plan] = {}
-_ENCODED = tuple(map(getattr(os.environ, "encodekey", str), READ_ENVIRONMENT))
+class _Psycopg:
+    name = "psycopg"
+
+    def arguments(self, config: Config, *, system_trust: bool) -> dict[str, Any]:
+        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust)
+
+    def refusal(self, error: BaseException) -> str | None:
+        # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.
+        return str(error) if isinstance(error, psycopg.OperationalError) else None
 
 
-class Plan:
-    """What all connects with equal settings share.
-
-    Attributes:
-        config: the settings.
-        source: where their tokens come from.
-        trusts_only_amazon: whether the system's roots may be tried after the bundled ones.
-    """
-
-    __slots__ = ("_arguments", "config", "source", "trusts_only_amazon")
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.source: TokenSource = shared_source(config.endpoint, config.action, config.lifetime, config.provider)
-        self.trusts_only_amazon = config.trusts_only_amazon
-        self._arguments: dict[bool, dict[str, Any]] = {}
-
-    def arguments(self, *, system_trust: bool) -> dict[str, Any]:
-        """Return what goes to ``psycopg.connect``, all but the password."""
-        found = self._arguments.get(system_trust)
-        if found is None:
-            found = driver_arguments(self.config, LIBPQ_VERSION, system_trust=system_trust)
-            self._arguments[system_trust] = found
-        return found
-
-
-class Attempt:
-    """The tries of one connect. At most three: as configured, with the other roots, with a new token."""
-
-    __slots__ = ("_other_trust_tried", "_plan", "_system_trust", "source")
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._other_trust_tried = False
-        self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
-        self.source = plan.source
-
-    def arguments(self) -> dict[str, Any]:
-        """Return what goes to ``psycopg.connect``, all but the password. Not to be changed: it is shared."""
-        return self._plan.arguments(system_trust=self._system_trust)
-
-    def again(self, failure: BaseException) -> bool:
-        """Tell whether another try makes sense, and prepare it."""
-        if not isinstance(failure, psycopg.OperationalError):
-            return False
-        text = str(failure)
-        if _NOT_VERIFIED in text and self._plan.trusts_only_amazon and not self._other_trust_tried:
-            # Either way round: what worked last may not be what holds now.
-            self._other_trust_tried = True
-            self._system_trust = not self._system_trust
-            return True
-        # Never on "not authorized" or "Wrong user": one role without a grant must not flush a token that
-        # serves everybody else.
-        if _EXPIRED in text and self.source._drop_expired(time.monotonic()):
-            host = self._plan.config.endpoint.host
-            _telemetry.record(
-                "token_dropped",
-                logging.WARNING,
-                "%s says that the token has expired: signing anew",
-                host,
-            )
-            return True
-        return False
-
-    def connected(self) -> None:
-        """Take note of what worked."""
-        if not self._other_trust_tried:
-            return
-        host = self._plan.config.endpoint.host
-        if not self._system_trust:
-            _system_trust.discard(host)
-        elif host not in _system_trust:
-            _system_trust.add(host)
-            _telemetry.record(
-                "system_trust_used",
-                logging.WARNING,
-                "the certificate of %s is not signed by an Amazon root, but by one that this system trusts",
-                host,
-            )
+DRIVER = _Psycopg()
 
 
 def begin(conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
-    """Check a connection's settings.
-
-    Raises:
-        ConfigError: something cannot be used. Nothing was sent.
-        CredentialsError: the environment's credentials cannot be used.
-    """
-    return Attempt(_known_plan(conninfo, keywords) or _new_plan(conninfo, keywords))
+    """As `_connecting.begin`."""
+    return _connecting.begin(DRIVER, conninfo, keywords)
 
 
 async def begin_async(conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
-    """Check a connection's settings; AWS configuration files are read off the loop."""
-    plan = _known_plan(conninfo, keywords)
-    if plan is None:
-        if needs_profile_region(conninfo, keywords, os.environ):
-            plan = await asyncio.to_thread(_new_plan, conninfo, keywords)
-        else:
-            plan = _new_plan(conninfo, keywords)
-    return Attempt(plan)
-
-
-def _key(conninfo: str, keywords: Mapping[str, Any]) -> Hashable:
-    values = tuple(keywords.values())
-    # The types too: 1 and True are equal, and one of them is no port.
-    return (conninfo, tuple(keywords), values, tuple(map(type, values)), _environment())
-
-
-def _environment() -> tuple[object, ...]:
-    """Return the values of the variables that are read, in whatever form they are at hand.
-
-    ``os.environ.get`` raises and catches an exception for each variable that is not set: sixteen of them are
-    most of what we add to a connect. So its dict is read, where it has one (CPython; tested).
-    """
-    environ: Any = os.environ
-    data = getattr(environ, "_data", None)
-    if type(data) is dict:
-        return tuple(map(data.get, _ENCODED))
-    return tuple(map(environ.get, READ_ENVIRONMENT))
-
-
-def _known_plan(conninfo: str, keywords: Mapping[str, Any]) -> Plan | None:
-    try:
-        return _plans.get(_key(conninfo, keywords))
-    except TypeError:
-        return None  # something that has no hash
-
-
-def _new_plan(conninfo: str, keywords: Mapping[str, Any]) -> Plan:
-    plan = Plan(parse_config(conninfo, keywords, os.environ))
-    if len(_plans) >= _MOST_PLANS:
-        _plans.clear()
-    with suppress(TypeError):  # something that has no hash: put together anew at each connect
-        _plans[_key(conninfo, keywords)] = plan
-    return plan
+    """As `_connecting.begin_async`."""
+    return await _connecting.begin_async(DRIVER, conninfo, keywords)
 
 
 def without_frames(error: BaseException) -> BaseException:

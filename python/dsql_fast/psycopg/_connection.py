@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from .._config import ConnectKeywords
-    from ._attempt import Attempt
+    from .._connecting import Attempt
 
 
 class Connection(psycopg.Connection[Row]):
