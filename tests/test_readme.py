@@ -54,6 +54,13 @@ def test_readme_has_its_blocks() -> None:
     assert README.count("```python") == len(in_readme)
 
 
+@pytest.mark.parametrize("page", ["local.md", "retry.md"])
+def test_pages_have_their_blocks(page: str) -> None:
+    blocks = [name for name in BLOCKS if name.startswith(page)]
+    assert len(blocks) >= 2
+    assert (ROOT / "docs" / page).read_text().count("```python") == len(blocks)
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_block_runs(name: str, environment: dict[str, str]) -> None:
     done = run(BLOCKS[name], environment)
@@ -91,9 +98,15 @@ def test_the_commands_that_readme_names_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "docs/local.md", "docs/retry.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    # As GitHub names them.
+    names = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= names
 
 
 def test_the_table_of_variables_is_the_codes() -> None:

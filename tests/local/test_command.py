@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import socket
@@ -21,12 +22,13 @@ import pytest
 
 import dsql_fast._cli._local as command
 from dsql_fast._cli import _local_commands as local_commands
-from dsql_fast._cli._local_commands import BadCommand, carry_out, commands
+from dsql_fast._cli._local_commands import BadCommand, as_text, carry_out, commands
+from dsql_fast.local import PendingFault
 from local.doors import wait_for
 from local.test_lifecycle import PYTHON_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dsql_fast.local import LocalCluster
 
@@ -235,6 +237,7 @@ def test_commands_on_standard_input() -> None:
         ("deny nobody", "no key of that id, name or ARN"),
         ("deny 'nobody", "No closing quotation"),
         ("'' 1", "there is no ''"),
+        ("help explode", "there is no 'explode'; there are fail-commits, "),
     ],
 )
 def test_a_bad_line_says_what_is_possible(cluster: LocalCluster, line: str, text: str) -> None:
@@ -259,12 +262,71 @@ def test_a_bad_line_is_answered_and_the_next_one_obeyed() -> None:
 def test_every_command_is_in_the_help(cluster: LocalCluster) -> None:
     text = carry_out(cluster, "help")
     usages = [line for line in text.splitlines() if not line.startswith(" ")]
-    assert [line.split()[0] for line in usages] == list(commands(cluster))
+    assert [line.split()[0] for line in usages] == [*commands(cluster), "help"]
     assert all(line.strip() for line in text.splitlines())
     for name, method in commands(cluster).items():
+        told = carry_out(cluster, f"help {name}")
+        assert told.splitlines()[0] in usages
+        # All of what the method says, and what its arguments may be.
+        assert all(line.strip() in told for line in (inspect.getdoc(method) or "").splitlines())
         # Whatever a method takes can be read.
         for parameter in inspect.signature(method).parameters.values():
             assert str(parameter.annotation) in local_commands._READERS, (name, parameter)
+
+
+def documented(language: str) -> list[str]:
+    """The lines of the blocks of docs/local.md in a language."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "local.md").read_text()
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return "".join(blocks).splitlines()
+
+
+def test_the_documented_commands(fresh_cluster: Callable[..., LocalCluster]) -> None:
+    lines = documented("text")
+    own = fresh_cluster()
+    assert {line.split()[0] for line in lines} == {*commands(own), "help"}
+    for line in lines:
+        carry_out(own, line.replace("ACCESS_KEY_ID", own.credentials.access_key))
+    assert own.stats()["latency"] == {"connect": [0.0, 0.0], "commit": [0.0, 0.0]}
+
+
+def test_the_documented_options() -> None:
+    lines = documented("sh")
+    assert len(lines) >= 5
+    for line in lines:
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("dsql-fast", "local")
+        # Somebody may have that port.
+        if "--port" in arguments:
+            arguments[arguments.index("--port") + 1] = "0"
+        with running(*arguments) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.terminate()
+            assert process.wait(30) == 0
+
+
+def test_words_for_people(cluster: LocalCluster) -> None:
+    assert as_text(None) == "done"
+    assert as_text([]) == "none"
+    # What is told can be typed.
+    told = as_text({"rate": None, "burst": 5, "text": "plain", "pair": [0.1, 0.2]})
+    assert told == "rate: off\nburst: 5\ntext: plain\npair: [0.1, 0.2]"
+    assert as_text([PendingFault("commit", "OC000", None, 0.5)]) == "at=commit kind=OC000 left=off share=0.5"
+    for temporary in ("yes", "no"):
+        key = carry_out(cluster, f"issue temporary={temporary}")
+        text = as_text(key)
+        assert text.startswith(f"# {key.arn}\n")
+        program = text + '\nprintf "%s " "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "${AWS_SESSION_TOKEN-}"'
+        environment = {**os.environ, "AWS_SESSION_TOKEN": "left-over"}
+        shell = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=True, env=environment)
+        assert shell.stdout == f"{key.access_key} {key.secret_key} {key.token or ''} "
+
+
+def test_latency_that_is_switched_off(cluster: LocalCluster) -> None:
+    carry_out(cluster, "latency connect=0.5 commit=0.005-0.03")
+    carry_out(cluster, "latency connect=off commit off")
+    assert carry_out(cluster, "stats")["latency"] == {"connect": [0.0, 0.0], "commit": [0.0, 0.0]}
 
 
 def test_answers_for_people() -> None:
@@ -341,6 +403,18 @@ def test_limits_faults_and_latency_to_begin_with() -> None:
         assert tell(process, "stats")["result"]["latency"] == {"connect": [0.1, 0.1], "commit": [0.005, 0.03]}
 
 
+def test_what_the_first_commands_tell() -> None:
+    command_line = "issue worker temporary=yes"
+    with running("--json", "--do", "fail-commits", "--do", command_line) as process:
+        assert process.stdout is not None
+        assert "environment" in json.loads(process.stdout.readline())
+        answer = json.loads(process.stdout.readline())
+        assert answer["command"] == command_line
+        assert answer["result"]["arn"].endswith(":assumed-role/worker/local")
+        process.terminate()
+        assert process.communicate(timeout=30) == ("", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -365,6 +439,43 @@ def test_options_that_cannot_be_read(arguments: list[str]) -> None:
         _, error = process.communicate(timeout=30)
         assert process.returncode == 2
         assert arguments[0] in error
+
+
+def test_in_a_terminal() -> None:
+    """What a person sees: answers, that Ctrl-D ends the commands and not the cluster, and a clean end."""
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env={**os.environ, "PYTHONPATH": PYTHON_PATH},
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads here
+    )
+    os.close(other)
+    shown = ""
+
+    def see(text: str) -> None:
+        nonlocal shown
+        while text not in shown:
+            shown += os.read(terminal, 4096).decode()
+
+    try:
+        with process:
+            see("print(conn.execute")
+            os.write(terminal, b"fail-commits 2\npending\n")
+            see("at=commit kind=OC000 left=2 share=1.0")
+            os.write(terminal, b"\x04")
+            see("no more commands are read; Ctrl-C or SIGTERM ends the cluster")
+            assert process.poll() is None
+            os.write(terminal, b"\x03")
+            assert process.wait(30) == 0
+    finally:
+        os.close(terminal)
+        if process.poll() is None:
+            process.kill()
+    assert "Traceback" not in shown
 
 
 def test_in_the_background_of_a_terminal() -> None:

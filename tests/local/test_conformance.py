@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
+import inspect
 import re
 from functools import cache
 from pathlib import Path
@@ -16,13 +18,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from local.doors import authenticated, connect, message, read_message
+import dsql_fast.local
+from dsql_fast.local import ClockControl, Event, FaultControl, Limits, LocalCluster, OpenSession, PendingFault
+from dsql_fast.local._cluster import CERTIFICATES
+from dsql_fast.local._settings import ACCEPTED
+from local.doors import authenticated, connect, fields, message, read_message, startup, tls
 from local.speakers import WAYS, Speaker, new_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from dsql_fast.local import LocalCluster
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -51,19 +55,32 @@ SHOWN_BY: dict[str, list[str]] = {
     "`options=-c amzn-cluster-id=...` in place of SNI": [
         "test_refusals::test_cluster_id_in_options_stands_for_the_name"
     ],
+    "a PrivateLink host name, `<id>.dsql-fnh4.<region>.on.aws`": ["test_a_private_link_name"],
     "start-up parameters outside the list (0A000)": [
         "test_refusals::test_startup_parameter_outside_the_list",
         "test_refusals::test_startup_parameters_on_the_list",
+        "test_every_parameter_on_the_list",
     ],
     "settings outside the list by `SET` in a session": [
         "test_settings_outside_the_list",
         "test_settings_on_the_list",
     ],
+    "`role` by `SET LOCAL` only": ["test_the_role_is_set_locally"],
     "database `postgres` only": ["test_refusals::test_only_the_database_postgres"],
     "token: signature, host, region, service, action, lifetime, dates, key, session token": [
         "test_tokens::test_known_answers",
         "test_tokens::test_whatever_botocore_signs_is_accepted",
         "test_tokens::test_each_fault_has_its_reason",
+    ],
+    "tokens of all signers: any order of the query, `host/?` or `host?`, `+` for a blank, `%7E`, an empty session token": [
+        "test_tokens::test_odd_forms_are_accepted",
+        "test_tokens::test_odd_encodings_are_accepted",
+        "test_tokens::test_an_empty_session_token_means_none",
+        "test_tokens::test_boto3_gets_in",
+    ],
+    "`admin` by DbConnectAdmin, every other user by DbConnect": [
+        "test_refusals::test_wrong_action_for_the_user",
+        "test_tokens::test_boto3_gets_in",
     ],
     "a token is judged only while connecting, and serves any number of connections": [
         "test_tokens::test_one_token_serves_many_connections"
@@ -191,6 +208,14 @@ SHOWN_BY: dict[str, list[str]] = {
     "TRUNCATE, temporary tables, plpgsql, triggers, extensions, databases": ["test_statements_that_are_not_there"],
     "CREATE INDEX without ASYNC, or CONCURRENTLY": ["test_statements_that_are_not_there"],
     "ALTER TABLE ADD COLUMN with constraint": ["test_statements_that_are_not_there"],
+    (
+        "CREATE INDEX with USING, WHERE, a sort order, an operator class or over 8 columns; procedures; "
+        "ALTER TABLE to validate, retype, or add a constraint that is checked"
+    ): ["test_rules::test_refused", "test_rules::test_not_refused"],
+    (
+        "CREATE TABLE AS, materialized views, types, partitions, inheritance, VACUUM, LOCK, LISTEN, NOTIFY, DO, "
+        "two-phase commit"
+    ): ["test_rules::test_refused", "test_refused_with_words_of_our_own"],
     "array columns; `serial` (42704)": ["test_statements_that_are_not_there"],
     "advisory locks (0A000)": ["test_advisory_locks", "test_hidden_advisory_locks"],
     "identity and sequences only with CACHE 1 or from 65536": ["test_caches_of_sequences"],
@@ -229,6 +254,24 @@ def test_each_row_is_shown_by_tests_that_exist(behaviour: str) -> None:
     for named in SHOWN_BY[behaviour]:
         file, _, test = named.rpartition("::")
         assert test in defined_in(file or "test_conformance"), named
+
+
+def test_the_documentation_names_all_there_is(cluster: LocalCluster) -> None:
+    """Every public name, in a code span of the page."""
+    spans = " ".join(re.findall(r"`([^`\n]+)`", DOCUMENTATION.read_text()))
+    words = set(re.findall(r"[\w-]+", spans))
+    faces = [LocalCluster, ClockControl, FaultControl]
+    members = {name for face in faces for name in vars(face) if not name.startswith("_")}
+    values = [Limits, OpenSession, Event, PendingFault]
+    fields = {field.name for value in values for field in dataclasses.fields(value)}
+    arguments = set(inspect.signature(LocalCluster).parameters) - {"changes"}
+    wanted = {*members, *fields, *arguments, *cluster.stats(), *CERTIFICATES, "clock", "faults"}
+    errors = {
+        name
+        for name in vars(dsql_fast.local)
+        if isinstance(getattr(dsql_fast.local, name), type) and "Cluster" not in name
+    }
+    assert wanted | (errors - {"ClockControl", "FaultControl"}) <= words
 
 
 def test_the_documentation_has_the_same_rows() -> None:
@@ -301,6 +344,25 @@ def test_statements_that_are_not_there(cluster: LocalCluster, t: str, sql: str, 
             one("select 1")
         one("rollback")
         assert one(f"select id, v from {t} order by id") == [(1, 10), (2, 10)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create table {t}_2 as select 1",
+        "create materialized view {t}_2 as select 1",
+        "create type {t}_2 as enum ('a')",
+        "create table {t}_2 (id int) partition by list (id)",
+        "create table {t}_2 () inherits ({t})",
+        *("vacuum {t}", "lock table {t}", "listen a", "notify a", "do $$begin end$$", "prepare transaction 'a'"),
+    ],
+)
+def test_refused_with_words_of_our_own(cluster: LocalCluster, t: str, sql: str) -> None:
+    # Documented by AWS as not there; the words are assumed.
+    with Speaker(cluster) as one:
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match=r"not supported|unsupported"):
+            one(sql.format(t=t))
+        assert one.state == "IDLE"
 
 
 def test_locking_clauses_that_are_there(cluster: LocalCluster, t: str) -> None:
@@ -415,6 +477,51 @@ def test_settings_on_the_list(cluster: LocalCluster, way: str) -> None:
         ]:
             one(f"set {name} to '{value}'")
             assert one(f"show {name}") == [(value,)]
+
+
+# What each may be set to, where that is not a switch.
+VALUES = {
+    "application_name": "somebody",
+    "client_encoding": "LATIN1",
+    "datestyle": "German",
+    "extra_float_digits": "2",
+    "intervalstyle": "iso_8601",
+    "timezone": "Asia/Tokyo",
+    "search_path": "other",
+}
+
+
+@pytest.mark.parametrize("name", sorted(ACCEPTED))
+def test_every_parameter_on_the_list(cluster: LocalCluster, name: str) -> None:
+    value = VALUES.get(name, "off")
+    with Speaker(cluster, options=f"-c {name}={value}") as one:
+        one(f"set {name} to '{value}'")
+        if "dsql" not in name and "sync" not in name:  # DSQL's own, which are taken and mean nothing here
+            assert one.one(f"show {name}").startswith(value)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_role_is_set_locally(cluster: LocalCluster, fresh_role: str, way: str) -> None:
+    with Speaker(cluster, way) as one:
+        one(f"grant {fresh_role} to admin")
+        with refused("0A000", 'setting configuration parameter "role" not supported'):
+            one(f"set role {fresh_role}")
+        one("begin")
+        one(f"set local role {fresh_role}")
+        assert one("select current_user::text") == [(fresh_role,)]
+        one("commit")
+        assert one("select current_user::text") == [("admin",)]
+
+
+def test_a_private_link_name(cluster: LocalCluster) -> None:
+    # Not there: in DSQL such a name is one more of the cluster's, which tokens are signed for.
+    name = cluster.host.replace(".dsql.", ".dsql-fnh4.")
+    sock = tls(cluster, name=name)
+    sock.sendall(startup())
+    kind, body = read_message(sock)
+    assert kind == b"E"
+    assert fields(body)["M"] == "unable to accept connection, invalid sni"
+    sock.close()
 
 
 # --- what remains different --------------------------------------------------------------------------

@@ -160,6 +160,11 @@ ASSUMED = {
         "rollback to a",
         "rollback work to savepoint a",
     ],
+    "SKIP LOCKED is not supported": [
+        "select * from t for update skip locked",
+        "with a as (select * from t for key share of t SKIP /* c */ LOCKED) select * from a",
+        "declare c cursor for select * from t for update skip locked",
+    ],
     "unsupported statement: PrepareTransaction": [
         "prepare transaction 'a'",
         "commit prepared 'a'",

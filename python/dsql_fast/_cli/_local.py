@@ -10,7 +10,7 @@ import select
 import shlex
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _local_commands as local_commands
 
@@ -49,14 +49,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         type=_limit,
         metavar="NAME=VALUE",
-        help="a limit, or NAME=off; may be repeated",
+        help="a limit: rate=5, session_seconds=off; a wrong name lists them all; may be repeated",
     )
     for what in ("connect", "commit"):
         parser.add_argument(
             f"--{what}-latency",
             type=local_commands.seconds,
             metavar="SECONDS",
-            help=f"how much longer it takes to {what}: 0.1, or the least and the most of it: 0.005-0.03",
+            help=f"how much longer it takes to {what}: 0.1, or the least and the most: 0.005-0.03",
         )
     parser.add_argument(
         "--do",
@@ -110,9 +110,11 @@ def _serve(args: argparse.Namespace, woken: int) -> int:
         )
         with cluster:
             cluster.faults.latency(connect=args.connect_latency, commit=args.commit_latency)
-            for line in args.do:
-                local_commands.carry_out(cluster, line)
+            told = [(line, local_commands.carry_out(cluster, line)) for line in args.do]
             _print(_as_json(cluster) if args.json else _as_text(cluster))
+            for line, result in told:
+                if result is not None:
+                    _answer(line, result, in_json=args.json)
             for line in _lines(cluster, woken):
                 _obey(cluster, line, in_json=args.json)
             if not cluster.alive:
@@ -141,6 +143,8 @@ def _lines(cluster: LocalCluster, woken: int) -> Iterator[str]:
         except OSError:
             part = b""
         if not part:
+            if os.isatty(source):  # Ctrl-D, or in the background: who types would wait for an answer
+                print("no more commands are read; Ctrl-C or SIGTERM ends the cluster", file=sys.stderr, flush=True)
             source = None
         # The last line may lack its end.
         for line in cutter.feed(part or b"\n"):
@@ -183,6 +187,10 @@ def _obey(cluster: LocalCluster, line: str, *, in_json: bool) -> None:
         else:
             print(error, file=sys.stderr, flush=True)
         return
+    _answer(line, result, in_json=in_json)
+
+
+def _answer(line: str, result: Any, *, in_json: bool) -> None:
     if in_json:
         _print(local_commands.as_json(line, result))
     else:

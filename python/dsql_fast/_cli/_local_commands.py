@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import textwrap
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,11 @@ def carry_out(cluster: LocalCluster, line: str) -> Any:
     """Carry out one line.
 
     Arguments are words in the method's order, and `name=value` or `name value` for those it takes by name only;
-    "off" is None, "0.005-0.03" the least and the most.
+    "off" is None (no seconds, of a latency), "0.005-0.03" the least and the most.
 
     Returns:
-        What the method returned, or the help as text.
+        What the method returned, or the help as text: `help` tells all commands in a line each, `help latency` all
+        about one.
 
     Raises:
         BadCommand: If there is no such command, or it does not take these arguments.
@@ -73,11 +75,14 @@ def carry_out(cluster: LocalCluster, line: str) -> Any:
         name, *words = shlex.split(line)
     except ValueError as error:
         raise BadCommand(f"{error}") from None
-    if name == "help":
+    if name == "help" and not words:
         return "\n".join(_help(known))
-    if name not in known:
-        raise BadCommand(f"there is no {name!r}; there are {', '.join(known)}, help")
-    method = known[name]
+    asked = words[0] if name == "help" else name
+    if asked not in known:
+        raise BadCommand(f"there is no {asked!r}; there are {', '.join(known)}, help")
+    method = known[asked]
+    if name == "help":
+        return f"{_usage(asked, method)}\n{textwrap.indent(inspect.getdoc(method) or '', '    ')}"
     try:
         positional, by_name = _arguments(method, words)
         inspect.signature(method).bind(*positional, **by_name)  # says what is missing, without the method's name
@@ -91,10 +96,13 @@ def as_text(result: Any) -> str:
     if result is None:
         return "done"
     plain = _plain(result)
+    if hasattr(result, "access_key"):
+        return "\n".join(_exports(plain))
     if isinstance(plain, dict):
-        return "\n".join(f"{name}: {json.dumps(value)}" for name, value in plain.items())
+        return "\n".join(f"{name}: {_word(value)}" for name, value in plain.items())
     if isinstance(plain, list):
-        return "\n".join(" ".join(f"{name}={value}" for name, value in each.items()) for each in plain) or "none"
+        rows = (" ".join(f"{name}={_word(value)}" for name, value in each.items()) for each in plain)
+        return "\n".join(rows) or "none"
     return str(plain)
 
 
@@ -117,7 +125,9 @@ def optional_number(word: str) -> float | None:
 
 
 def seconds(word: str) -> float | tuple[float, float]:
-    """Read seconds, or the least and the most of them with a dash between."""
+    """Read seconds, or the least and the most of them with a dash between; "off" is none."""
+    if word in _NONE:
+        return 0.0
     try:
         return float(word)
     except ValueError:
@@ -179,6 +189,9 @@ def _help(known: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
     for name, method in known.items():
         yield _usage(name, method)
         yield f"    {(inspect.getdoc(method) or '').partition(chr(10))[0]}"
+    yield "help [COMMAND]"
+    yield "    This, or all about one command."
+    yield "    Arguments: in their order, or name=value; off is none; 0.005-0.03 is the least and the most."
 
 
 def _usage(name: str, method: Callable[..., Any]) -> str:
@@ -193,6 +206,21 @@ def _usage(name: str, method: Callable[..., Any]) -> str:
         else:
             parts.append(f"[{parameter.name.upper()}]")
     return " ".join(parts)
+
+
+def _word(value: Any) -> str:
+    """A value as it could be typed, where it could be."""
+    if value is None:
+        return "off"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _exports(key: dict[str, str | None]) -> Iterator[str]:
+    """An access key as a shell takes it."""
+    yield f"# {key['arn']}"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        value = key[name]
+        yield f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}"
 
 
 def _plain(result: Any) -> Any:
