@@ -130,11 +130,92 @@ def test_rows_by_copy(one: Speaker, t: str) -> None:
     assert one(f"select count(*)::int from {t}") == [(0,)]
 
 
-def test_rows_changed_in_a_with(one: Speaker, t: str) -> None:
-    # Told by the tag, which is of the last part only: 2,000 deleted rows are not counted (docs/local.md).
-    assert one(series(t, 2000)) == 2000
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_that_a_with_writes_beside_its_statement(own: LocalCluster, t: str, way: str) -> None:
     moved = f"with gone as (delete from {t} returning id, v) insert into {t} select id + 5000, v from gone"
-    assert one(moved) == 2000
+    made = f"with made as (insert into {t} select id, '' from generate_series(%d, %d) id returning 1) select 1 from made"
+    with Speaker(own, way) as one:
+        assert one(series(t, 1500)) == 1500
+        assert one(moved) == 1500  # 3,000 rows
+        assert one(series(t, 1)) == 1
+        exceeded(one, moved, ROWS)  # 3,002
+        assert one(f"select count(*)::int, count(*) filter (where id > 5000)::int from {t}") == [(1501, 1500)]
+        one("begin")
+        assert len(one(made % (10_001, 11_000))) == 1000
+        assert len(one(made % (20_001, 22_000))) == 2000
+        exceeded(one, f"insert into {t} values (99999, '')", ROWS)
+        assert one.state == "INERROR"
+        one("rollback")
+        # What has the word only, and what fails.
+        assert one(f"update {t} set v = now()::timestamp with time zone::text where id = 1") == 1
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            one(f"with made as (insert into {t} values (77777, '') returning 1 / 0) select * from made")
+        assert one.one("select 1") == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_that_a_foreign_key_changes(own: LocalCluster, way: str) -> None:
+    parent, child, grandchild = (new_name(each) for each in ("parent", "child", "grandchild"))
+    with Speaker(own, way) as one:
+        one(f"create table {parent} (id int primary key)")
+        one(f"create table {child} (id int primary key, p int references {parent} on delete cascade)")
+        one(f"create table {grandchild} (id int primary key, c int references {child} on delete set null)")
+        one(f"insert into {parent} values (1), (2)")
+        one(f"insert into {child} select id, 1 from generate_series(1, 1000) id")
+        one(f"insert into {grandchild} select id, mod(id, 1000) + 1 from generate_series(1, 2000) id")
+        exceeded(one, f"delete from {parent} where id = 1", ROWS)  # 1 + 1,000 + 2,000
+        one(f"delete from {grandchild} where id = 1")
+        assert one(f"delete from {parent} where id = 1") == 1  # 3,000
+        assert one.one(f"select count(*)::int from {child}") == 0
+        assert one.one(f"select count(c)::int from {grandchild}") == 0
+        for each in (grandchild, child, parent):
+            one(f"drop table {each}")
+
+
+def test_rows_beside_are_counted_once(own: LocalCluster, one: Speaker, t: str) -> None:
+    # Given back, and done again.
+    moved = (
+        f"with gone as (delete from {t} where id between 1 and 700 returning id, v) "
+        f"insert into {t} select id + 5000, v from gone"
+    )
+    with Speaker(own) as two:
+        assert one(series(t, 701)) == 701
+        one("begin")
+        assert one(moved) == 700  # 1,400 rows
+        assert two(f"update {t} set v = 'x' where id = 701") == 1
+        two("begin")
+        assert two(f"update {t} set v = 'y' where id = 1") == 1
+        two("rollback")
+        assert one(series(t, 1600, 10_001)) == 1600  # 3,000
+        exceeded(one, f"insert into {t} values (99999, '')", ROWS)
+        one("rollback")
+
+
+def test_rows_beside_of_a_loser(own: LocalCluster, one: Speaker, t: str) -> None:
+    moved = (
+        f"with gone as (delete from {t} where id between 2 and 1000 returning id, v) "
+        f"insert into {t} select id + 5000, v from gone"
+    )
+    with Speaker(own) as two:
+        assert one(series(t, 1000)) == 1000
+        one("begin")
+        assert one.one(f"select count(*)::int from {t}") == 1000
+        assert two(f"update {t} set v = 'x' where id = 1") == 1
+        assert one(f"update {t} set v = 'y' where id = 1") == 1
+        assert one(moved) == 999  # 1,999 rows
+        assert one(series(t, 1001, 20_001)) == 1001
+        exceeded(one, f"insert into {t} values (99999, '')", ROWS)
+        one("rollback")
+
+
+def test_rows_that_a_function_writes(own: LocalCluster, one: Speaker, t: str) -> None:
+    function = new_name("make")
+    body = f"insert into {t} select id, '' from generate_series(a, b) id"
+    one(f"create function {function}(a int, b int) returns void language sql as $${body}$$")
+    exceeded(one, f"select {function}(1, 3001)", ROWS)
+    one(f"select {function}(1, 3000)")
+    assert one.one(f"select count(*)::int from {t}") == 3000
+    one(f"drop function {function}")
 
 
 def test_rows_of_a_loser_count_too(own: LocalCluster, one: Speaker, t: str) -> None:

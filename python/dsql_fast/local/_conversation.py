@@ -67,6 +67,7 @@ class Reply:
         rows: The sum over the rows, whatever their order.
         answered: How many of the messages were answered to their end.
         done: How many of them were the client's.
+        beside: Rows that were written beside those that the tags tell.
         copy_header: The CopyInResponse, or None.
     """
 
@@ -79,6 +80,7 @@ class Reply:
     rows: int = 0
     answered: int = 0
     done: int = 0
+    beside: int = 0
     copy_header: bytes | None = None
 
     @property

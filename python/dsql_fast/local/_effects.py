@@ -76,8 +76,31 @@ class Effects:
             await self._copy(transaction.shadow, step.names if not step.reads else self._views(step))
             cut = transaction.shadow.cut
         hold = _HOLD if step.reads else None
-        *_, reply = await self._talk.exchange(*unsent, self.part(step, cut, anew=anew), hold=hold)
+        return await self.exchange(unsent, step, self.part(step, cut, anew=anew), hold=hold)
+
+    async def exchange(self, ahead: list[Part], step: Step, part: Part, *, hold: int | None = None) -> Reply:
+        """Send a step and what goes ahead of it; have its rows counted where its tags may not tell all.
+
+        PostgreSQL counts what a session does to each table. Work that was rolled back stays in the count, and so
+        may that of transactions before: what counts is the difference, before and after.
+        """
+        if not self._writes_beside(step):
+            *_, reply = await self._talk.exchange(*ahead, part, hold=hold)
+            return reply
+        *_, before, reply, after = await self._talk.exchange(*ahead, _COUNT, part, _COUNT, hold=hold)
+        if reply.error is None:
+            told = sum(map(protocol.rows_of, reply.tags))
+            reply.beside = int(_value(after) or 0) - int(_value(before) or 0) - told
         return reply
+
+    def _writes_beside(self, step: Step) -> bool:
+        known = self._db.schema.known
+        return any(
+            (statement.compound and (statement.inserts or statement.updates or statement.deletes))
+            or known.cascades(statement)
+            or not statement.names.isdisjoint(known.functions)
+            for statement in step.run
+        )
 
     async def give_back(self, transaction: Transaction) -> None:
         """Undo everything but the snapshot, and with it every lock."""
@@ -162,10 +185,7 @@ class Effects:
     async def _ask(self, sql: str) -> bytes | None:
         """One value, in the client's transaction."""
         (reply,) = await self._talk.exchange(Part(protocol.execute_hidden(sql.encode()), protocol.HIDDEN_KINDS))
-        for kind, body in protocol.messages(bytes(reply.shown)):
-            if kind == ord("D"):
-                return body[6 : 6 + protocol.length_at(body, 2)[0]]
-        return None
+        return _value(reply)
 
     # --- private copies -------------------------------------------------------------------------------
 
@@ -212,6 +232,26 @@ class Effects:
         return frozenset(
             name for name in step.names if any(each.kind == "v" for each in relations.by_name.get(name, ()))
         )
+
+
+# Rows that this session has written, in tables of users and in private copies; asks no lock.
+_COUNT = Part(
+    protocol.execute_hidden(
+        b"SELECT coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(oid) "
+        b"+ pg_catalog.pg_stat_get_xact_tuples_updated(oid) "
+        b"+ pg_catalog.pg_stat_get_xact_tuples_deleted(oid)), 0) "
+        b"FROM pg_catalog.pg_class WHERE relkind = 'r' AND oid >= 16384"
+    ),
+    protocol.HIDDEN_KINDS,
+)
+
+
+def _value(reply: Reply) -> bytes | None:
+    """The first column of the only row."""
+    for kind, body in protocol.messages(bytes(reply.shown)):
+        if kind == ord("D"):
+            return body[6 : 6 + protocol.length_at(body, 2)[0]]
+    return None
 
 
 # The rows that this transaction wrote: whatever else it sees was written under an older number. (Its savepoints

@@ -392,7 +392,7 @@ class Executor:
         await self._db.turn.take()
         try:
             async with self._backend:
-                _, reply = await self._talk.exchange(_BEGIN, self._effects.part(step))
+                reply = await self._effects.exchange([_BEGIN], step, self._effects.part(step))
                 refusal = None
                 if reply.error is None:
                     transaction.keep(step, reply)

@@ -46,6 +46,10 @@ WITH spaces AS (SELECT oid, nspname FROM pg_namespace
 """
 
 
+# CASCADE, SET NULL, SET DEFAULT.
+_ACTING = frozenset("cnd")
+
+
 @dataclass(frozen=True)
 class ForeignKey:
     """One foreign key of a relation.
@@ -111,6 +115,21 @@ class Relations:
     by_name: dict[str, list[Relation]] = field(default_factory=dict)
     by_oid: dict[int, Relation] = field(default_factory=dict)
     functions: frozenset[str] = frozenset()
+
+    def cascades(self, statement: Statement) -> bool:
+        """Whether what a statement deletes or updates may change rows of other tables."""
+        if not statement.deletes and not statement.updates:
+            return False
+        meant = {relation.oid for relation in self.named(statement.names)}
+        return any(
+            key.parent in meant
+            and (
+                (statement.deletes and key.on_delete in _ACTING)
+                or (statement.updates and key.on_update in _ACTING)
+            )
+            for relation in self.by_oid.values()
+            for key in relation.foreign_keys
+        )
 
     def named(self, names: Iterable[str]) -> list[Relation]:
         """The relations that may be meant by these names."""

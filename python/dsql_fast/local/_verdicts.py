@@ -96,6 +96,10 @@ class Verdicts:
             if limit is not None and transaction.rows > limit:
                 del reply.shown[end:]
                 return refusals.TOO_MANY_ROWS
+        transaction.rows += reply.beside
+        if limit is not None and transaction.rows > limit:
+            del reply.shown[[0, 0, *reply.ends][-2] :]  # where the last answer begins
+            return refusals.TOO_MANY_ROWS
         return None
 
     def too_old(self, transaction: Transaction) -> Refusal | None:
