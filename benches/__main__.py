@@ -24,7 +24,7 @@ _PATHS = {
     "hit": "A token from the cache",
     "sign": "A token signed",
     "cold_start": "From a cold start to the first token",
-    "cluster_ready": "A local cluster",
+    "local_cluster": "A local cluster",
     "connect": "A connect over verified TLS",
 }
 _PACKAGES = ("dsql-fast", "psycopg", "psycopg-pool", "boto3", "botocore", "aurora-dsql-python-connector")
@@ -67,7 +67,7 @@ def _line(figure: Figure) -> str:
             }[figure.ratio_of]
         )
     if figure.interval is not None:
-        parts.append("95 %: {:.3f} to {:.3f}".format(*figure.interval))
+        parts.append("95 %: {} to {}".format(*map(_bound, figure.interval)))
     if figure.goal is not None:
         parts.append(f"goal: {figure.goal.text}, {'met' if figure.goal.met else 'MISSED'}")
     return "; ".join(parts)
@@ -75,6 +75,10 @@ def _line(figure: Figure) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _bound(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3f}"
 
 
 def _machine() -> dict[str, str | int | None]:

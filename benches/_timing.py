@@ -39,7 +39,7 @@ class Figure:
         peer_value: the peer's median, in `unit`.
         ratio: of the two, as `ratio_of` says.
         ratio_of: "to the peer": value / peer; "of the peer": peer / value; "over the peer": value - peer.
-        interval: 95 % of the ratio, or None where it was not estimated.
+        interval: 95 % of `ratio`, or without a peer of `value`; None where it was not estimated.
         goal: what `ratio`, or without a peer `value`, should be.
     """
 
