@@ -298,7 +298,7 @@ class Executor:
             await self._lose(transaction, step, turn)
         turn.give()
         if transaction.status is not Status.LIVE or not yielding:
-            return await self._effects.run(transaction, step)
+            return await self._effects.run(transaction, step, anew=not yielding)
         self._query = query = _Query()
         try:
             reply = await self._effects.run(transaction, step)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dsql_fast.local._conversation import BackendGone
 
 if TYPE_CHECKING:
     from dsql_fast.local._administrator import Administrator
-    from dsql_fast.local._executor import Executor
 
 _FIRST_PAUSE = 0.001  # seconds
 _LONGEST_PAUSE = 0.25
@@ -20,6 +19,23 @@ _WHO_WAITS = """
 SELECT string_agg(pid || ' ' || array_to_string(pg_blocking_pids(pid), ','), ';')
 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
 """
+
+
+class Holder(Protocol):
+    """A session, as one that others may wait for.
+
+    Attributes:
+        pid: Its backend's process id.
+    """
+
+    pid: int
+
+    @property
+    def busy(self) -> bool:
+        """Whether PostgreSQL is working for it."""
+
+    async def give_back(self) -> None:
+        """Let go of everything that others may wait for."""
 
 
 class Watchdog:
@@ -34,18 +50,18 @@ class Watchdog:
 
     def __init__(self, administrator: Administrator) -> None:
         self._administrator = administrator
-        self._executors: dict[int, Executor] = {}
+        self._holders: dict[int, Holder] = {}
         self._task: asyncio.Task[None] | None = None
         self._giving_back: dict[int, asyncio.Task[None]] = {}
         self._fresh = False
 
-    def add(self, executor: Executor) -> None:
+    def add(self, holder: Holder) -> None:
         """Take in a session."""
-        self._executors[executor.pid] = executor
+        self._holders[holder.pid] = holder
 
-    def discard(self, executor: Executor) -> None:
+    def discard(self, holder: Holder) -> None:
         """Forget a session."""
-        self._executors.pop(executor.pid, None)
+        self._holders.pop(holder.pid, None)
 
     def notice(self) -> None:
         """Some backend takes its time."""
@@ -63,7 +79,7 @@ class Watchdog:
     async def _watch(self) -> None:
         pause = _FIRST_PAUSE
         try:
-            while any(executor.busy for executor in self._executors.values()):
+            while any(holder.busy for holder in self._holders.values()):
                 if self._fresh:
                     self._fresh, pause = False, _FIRST_PAUSE
                 found = await self._free_those_who_wait()
@@ -83,13 +99,13 @@ class Watchdog:
         blocking = {int(pid) for _, _, pids in waits for pid in pids.split(",") if pid}
         # Who waits itself holds its backend, and is freed by those it waits for.
         for pid in blocking - waiting - self._giving_back.keys():
-            executor = self._executors.get(pid)
-            if executor is not None:
-                self._giving_back[pid] = asyncio.get_running_loop().create_task(self._take_back(executor))
+            holder = self._holders.get(pid)
+            if holder is not None:
+                self._giving_back[pid] = asyncio.get_running_loop().create_task(self._take_back(holder))
         return bool(waiting)
 
-    async def _take_back(self, executor: Executor) -> None:
+    async def _take_back(self, holder: Holder) -> None:
         try:
-            await executor.give_back()
+            await holder.give_back()
         finally:
-            self._giving_back.pop(executor.pid, None)
+            self._giving_back.pop(holder.pid, None)
