@@ -9,14 +9,14 @@ use arc_swap::ArcSwapOption;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Kind};
-use crate::percent::percent_encoded;
+use crate::percent::{percent_decoded, percent_encoded};
 use crate::signing_key::SigningKey;
 
 /// An access key, its secret, and a session token where the key is temporary.
 ///
 /// Equality and hash cover every field: an access key id may get a new secret, and a signature must
 /// never be made with a key that belongs to another. The secrets are overwritten on drop, `Debug`
-/// hides them and nothing returns them.
+/// hides them, and only `reveal` returns them.
 ///
 /// The signing key of the last day and region is kept here, so that it lives exactly as long as the
 /// credentials that it came from: the same value signs its second token with one keyed HMAC.
@@ -76,6 +76,18 @@ impl Credentials {
     #[must_use]
     pub fn has_session_token(&self) -> bool {
         self.session_token.is_some()
+    }
+
+    /// The access key's id, its secret and the session token, for a request that is signed elsewhere:
+    /// the one in which a role is assumed.
+    #[must_use]
+    pub fn reveal(&self) -> (&str, &str, Option<Zeroizing<String>>) {
+        let session_token = self.session_token_encoded().map(percent_decoded);
+        (
+            &self.access_key_id,
+            &self.secret_access_key,
+            session_token.map(Zeroizing::new),
+        )
     }
 
     /// As much of the access key's id as may be shown: four characters of a real one, none of a
@@ -180,6 +192,21 @@ mod tests {
     use super::*;
 
     const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
+
+    #[test]
+    fn reveals_what_was_given() {
+        let credentials = Credentials::new(KEY, "se/cret+", Some("to/ken+%7E=="), None).unwrap();
+        let (key, secret, token) = credentials.reveal();
+        assert_eq!((key, secret), (KEY, "se/cret+"));
+        assert_eq!(token.unwrap().as_str(), "to/ken+%7E==");
+        assert!(
+            Credentials::new(KEY, "s", None, None)
+                .unwrap()
+                .reveal()
+                .2
+                .is_none()
+        );
+    }
 
     fn hash(credentials: &Credentials) -> u64 {
         let mut hasher = DefaultHasher::new();

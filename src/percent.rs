@@ -21,3 +21,42 @@ pub(crate) fn percent_encoded(text: &str) -> String {
     percent_encode(text, &mut out);
     out
 }
+
+/// The text that `encoded` came from, where it is what `percent_encode` wrote.
+pub(crate) fn percent_decoded(encoded: &str) -> String {
+    // As long as it can get: see above.
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next(), rest.next()];
+            let value = digits.into_iter().flatten().fold(0, |value: u8, digit| {
+                (value << 4)
+                    | (digit
+                        - if digit.is_ascii_digit() {
+                            b'0'
+                        } else {
+                            b'A' - 10
+                        })
+            });
+            bytes.push(value);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_encoding(text in any::<String>()) {
+            prop_assert_eq!(percent_decoded(&percent_encoded(&text)), text);
+        }
+    }
+}

@@ -54,7 +54,7 @@ mod _native {
 
 /// AWS credentials: an access key, its secret, and a session token where the key is temporary.
 ///
-/// Equal and hashed by every field. The secrets cannot be read back, are in no `repr` and are
+/// Equal and hashed by every field. The secrets are in no `repr` and no public attribute, and are
 /// overwritten when the object goes.
 ///
 /// Args:
@@ -97,6 +97,14 @@ impl Credentials {
     #[getter]
     fn access_key_id(&self) -> &str {
         self.0.access_key_id()
+    }
+
+    /// The access key's id, its secret and the session token: for the package's own request that
+    /// assumes a role, and for nothing else.
+    fn _reveal(&self) -> (&str, &str, Option<String>) {
+        let (access_key_id, secret_access_key, session_token) = self.0.reveal();
+        let session_token = session_token.map(|token| token.as_str().to_owned());
+        (access_key_id, secret_access_key, session_token)
     }
 
     /// When the credentials end (UTC); None is never.

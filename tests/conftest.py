@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from dsql_fast import _botocore, _connecting, _credentials, _endpoint, _telemetry, _tokens
+from dsql_fast import _connecting, _endpoint, _telemetry, _tokens
+from dsql_fast._botocore import _chains
+from dsql_fast._credentials import _assume_role, _environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +46,9 @@ def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 def _fresh_process() -> None:
     """Forget what the package remembers for a whole process: tokens, plans, trusted hosts, sessions, counters."""
     _tokens._shared.clear()
-    _credentials._last_environment = None
-    _botocore._sessions.clear()
+    _environment._last_environment = None
+    _assume_role._held[1].clear()
+    _chains._chains.clear()
     _endpoint._resolved.clear()
     _telemetry._counters.clear()
     _connecting._system_trust.clear()

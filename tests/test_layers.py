@@ -9,7 +9,9 @@ import dsql_fast
 
 PACKAGE = Path(dsql_fast.__file__).parent
 # The package itself, for the version.
-MAY = {"__init__.py", "_credentials.py", "_tokens.py"}
+MAY = {"__init__.py", "_tokens.py"} | {
+    f"_credentials/{path.name}" for path in (PACKAGE / "_credentials").glob("*.py")
+}
 
 
 def imports_native(path: Path) -> bool:

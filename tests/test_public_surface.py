@@ -11,6 +11,7 @@ import pytest
 import dsql_fast
 
 PUBLIC = {
+    "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
     "CommitOutcomeUnknown",

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._conflict import conflict_kind, is_conflict, is_occ_error
     from ._credentials import Credentials
+    from ._credentials._assume_role import AssumeRole
     from ._errors import (
         CommitOutcomeUnknown,
         ConfigError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
     "CommitOutcomeUnknown",
@@ -93,6 +95,7 @@ _ERRORS = (
     "TransactionError",
 )
 _HOMES = {
+    "AssumeRole": "_credentials._assume_role",
     "Credentials": "_credentials",
     "RetryPolicy": "_retry",
     "RetryState": "_retry",

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypedDict
 
-    from ._credentials import CredentialsProvider, CredentialsSource
+    from ._credentials import CredentialsProvider
+    from ._credentials._provider import CredentialsSource
 
     class ConnectKeywords(TypedDict, total=False):
         """The keywords of a connection, for type checkers: ours, then libpq's that have a place here."""
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         hostaddr: str | None
         profile: str | None
         credentials: CredentialsSource | CredentialsProvider | None
+        custom_credentials_provider: CredentialsSource | CredentialsProvider | None
         token_duration_secs: int | str | None
         application_name: str | None
         client_encoding: str | None
@@ -84,6 +86,7 @@ _OURS = (
     "hostaddr",
     "profile",
     "credentials",
+    "custom_credentials_provider",
     "token_duration_secs",
 )
 # The official connectors' spellings.
@@ -176,7 +179,13 @@ def parse_config(conninfo: str, keywords: Mapping[str, Any], environ: Mapping[st
     _refuse_environment(environ)
     # Credentials first: an unknown profile is told as such, not as a Region that is missing.
     profile = given.get("profile")
-    provider = credentials_provider(given.get("credentials"), profile, environ, environment_by_value=True)
+    provider = credentials_provider(
+        given.get("credentials"),
+        profile,
+        environ,
+        environment_by_value=True,
+        custom=given.get("custom_credentials_provider"),
+    )
     endpoint = resolve_endpoint(
         given.get("host"),
         given.get("region"),
@@ -195,7 +204,7 @@ def parse_config(conninfo: str, keywords: Mapping[str, Any], environ: Mapping[st
         port=_port(given["port"] if given.get("port", "") != "" else environ.get("PGPORT") or DEFAULT_PORT),
         hostaddr=_hostaddr(given.get("hostaddr") or environ.get("PGHOSTADDR") or None),
         lifetime=lifetime_from(given.get("token_duration_secs", DEFAULT_LIFETIME)),
-        provider=provider,
+        provider=provider.in_region(endpoint.region),
         driver=MappingProxyType(_driver_settings(given, environ)),
     )
 

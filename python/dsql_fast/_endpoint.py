@@ -85,7 +85,7 @@ def resolve_endpoint(
     if known_already is not None:
         return known_already
     name = _checked_host(host)
-    explicit = _checked_region(region) if region is not None else None
+    explicit = checked_region(region) if region is not None else None
     if is_cluster_id(name):
         known = explicit or _fallback_region(environ, profile_region)
         if known is None:
@@ -148,7 +148,12 @@ def _checked_host(host: object) -> str:
     return name
 
 
-def _checked_region(region: object) -> str:
+def checked_region(region: object) -> str:
+    """Return a Region's code, lower-cased.
+
+    Raises:
+        ConfigError: it is none.
+    """
     if not isinstance(region, str):
         raise ConfigError(f"region must be text, not {type(region).__name__}")
     name = region.lower() if region.isascii() else region
@@ -184,8 +189,8 @@ def _fallback_region(
         value = environ.get(variable)
         if value:
             try:
-                return _checked_region(value)
+                return checked_region(value)
             except ConfigError as error:
                 raise ConfigError(f"{variable}: {error}") from None
     region = profile_region() if profile_region is not None else None
-    return _checked_region(region) if region else None
+    return checked_region(region) if region else None

@@ -7,7 +7,7 @@
     ├── CredentialsError                 no usable AWS credentials; nothing was sent
     │   ├── CredentialsNotFound          no source has any
     │   ├── CredentialsExpired           those that were found have ended, or end within a second
-    │   └── CredentialsTimeout           the source of the credentials does not answer
+    │   └── CredentialsTimeout           the source of the credentials does not answer, or not just now
     ├── DriverError (ImportError)        the database driver, or its libpq, is missing or too old
     ├── TransactionError                 a transaction cannot be run, or be committed, as it stands
     │   ├── NestedTransaction            one inside another: DSQL has no savepoints
@@ -66,7 +66,7 @@ class CredentialsExpired(CredentialsError):  # noqa: N818
 
 
 class CredentialsTimeout(CredentialsError):  # noqa: N818
-    """The source of the credentials did not answer within its time."""
+    """The source of the credentials did not answer within its time, cannot be reached, or has too much to do."""
 
     __module__ = "dsql_fast"
 

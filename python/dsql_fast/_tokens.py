@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._credentials import CredentialsProvider, CredentialsSource
+    from ._credentials import CredentialsProvider
+    from ._credentials._provider import CredentialsSource
     from ._waiting import TokenFuture
 
 __all__ = ["TokenSource", "generate_token", "shared_source"]
@@ -70,8 +71,8 @@ def generate_token(
         region: the Region; default: the host's, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's.
         user: the database role; ``admin`` gets a token for DbConnectAdmin, all others for DbConnect.
         expires_in: lifetime in seconds, 1 to 604800. Less where the credentials end sooner.
-        credentials: `Credentials`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or a callable.
-            Default: the environment's keys, else botocore's chain.
+        credentials: `Credentials`, `AssumeRole`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or a
+            callable. Default: the environment's keys, else botocore's chain.
         now: the time of signing, timezone-aware; default: now.
 
     Returns:
@@ -86,6 +87,7 @@ def generate_token(
         action = action_for(user)
         endpoint = resolve_endpoint(host, region, environ=os.environ, profile_region=lambda: profile_region(None))
         provider = credentials_provider(credentials, None, os.environ, environment_by_value=False)
+        provider = provider.in_region(endpoint.region)
         return sign_token(_loaded(provider), endpoint.host, endpoint.region, action, lifetime, now)[0]
     except BaseException as error:  # noqa: BLE001 (raised again below)
         failure = error
@@ -118,10 +120,10 @@ class TokenSource(TokenCache):
         region: the Region; default: the host's, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's.
         user: the database role; default ``admin``.
         token_duration_secs: lifetime of a token in seconds, 1 to 604800; default 900.
-        credentials: `Credentials`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or a callable
-            (an `async def` for `token_async` only). Default: the environment's keys, read at each renewal,
-            else botocore's chain.
-        profile: an AWS profile; beats the environment's keys.
+        credentials: `Credentials`, `AssumeRole`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or a
+            callable (an `async def` for `token_async` only). Default: the environment's keys, read at each
+            renewal, else botocore's chain.
+        profile: an AWS profile; beats the environment's keys. It is the source of an `AssumeRole` without one.
         credentials_timeout: seconds to wait for a source of credentials; default 60.
         clock: gives the time in seconds since 1970, for tests; default: the system's.
 
@@ -166,7 +168,7 @@ class TokenSource(TokenCache):
                 endpoint,
                 action,
                 lifetime,
-                provider,
+                provider.in_region(endpoint.region),
                 credentials_timeout=credentials_timeout,
                 clock=clock,
             )

@@ -52,6 +52,12 @@ def test_what_can_be_read() -> None:
         credentials.access_key_id = "other"  # type: ignore[misc]
 
 
+def test_reveals_what_was_given_to_the_request_for_a_role() -> None:
+    session = "to/ken+%7E== \u00fc\U0001f600"
+    assert Credentials(KEY, SECRET, session)._reveal() == (KEY, SECRET, session)
+    assert Credentials(KEY, SECRET, "")._reveal() == (KEY, SECRET, None)
+
+
 def test_shows_no_secret() -> None:
     for shown in (repr(Credentials(KEY, SECRET, SESSION, END)), str(Credentials(KEY, SECRET, SESSION))):
         assert "AKIA****" in shown

@@ -18,7 +18,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 
 import dsql_fast
 from dsql_fast import Credentials, CredentialsError, TokenSource
-from dsql_fast._credentials import environment_credentials
+from dsql_fast._credentials._environment import environment_credentials
 from dsql_fast.psycopg._attempt import begin
 from tokens.sources import HOST
 

@@ -58,8 +58,9 @@ class Connection(psycopg.Connection[Row]):
                 ``port``: default ``PGPORT``, else 5432.
                 ``hostaddr``: an IP address to dial; the certificate is verified against ``host`` all the same.
                 ``profile``: AWS profile; beats the environment's keys.
-                ``credentials``: `Credentials`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or
-                a callable; default: the environment's keys, else botocore's chain.
+                ``credentials``: `Credentials`, `AssumeRole`, botocore's ReadOnlyCredentials, a boto3 or botocore
+                session, or a callable; default: the environment's keys, else botocore's chain.
+                ``custom_credentials_provider``: as in the official connectors: asked before all of these.
                 ``token_duration_secs``: a token's lifetime in seconds, 1 to 604800; default 900.
                 ``sslmode``: default ``verify-full``, whatever the environment says.
                 ``sslrootcert``: file of the roots to trust, or ``system``; default ``PGSSLROOTCERT``, else the

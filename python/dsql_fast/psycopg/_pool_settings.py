@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .._config import parse_config
-from .._credentials import credentials_provider
+from .._credentials import concealed
 from .._errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def merged_async_kwargs(
 
 def _merged(settings: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**settings, **kwargs}
-    if merged.get("credentials") is not None:
-        merged["credentials"] = credentials_provider(
-            merged["credentials"], None, os.environ, environment_by_value=True
-        )
+    for name in ("credentials", "custom_credentials_provider"):
+        if merged.get(name) is not None:
+            merged[name] = concealed(merged[name])
     return merged
