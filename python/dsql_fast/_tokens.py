@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from . import _telemetry
 from ._credentials import Credentials, credentials_provider, profile_region
 from ._endpoint import Endpoint, resolve_endpoint
-from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, without_frames
+from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, linked, without_frames
 from ._native import Lease, TokenCache, sign_token
 from ._token_request import DEFAULT_LIFETIME, action_for, lifetime_from
 from ._waiting import Inside, remember, wake
@@ -442,8 +442,8 @@ class TokenSource(TokenCache):
 def _credentials_failure(error: BaseException) -> Error:
     """Give the error that a failed renewal is reported with.
 
-    The cause stays, without its traceback: locals in the frames of a source of credentials may hold secrets, and
-    error reporters show locals. Where it was raised is told in words.
+    The cause stays if it holds no more than its words, and without its traceback: locals in the frames of a source
+    may hold secrets, and error reporters show locals. Where it was raised is told in words.
     """
     if isinstance(error, Error):
         return _anew(error)
@@ -452,7 +452,10 @@ def _credentials_failure(error: BaseException) -> Error:
         where = f" ({frame.tb_frame.f_code.co_filename}, line {frame.tb_lineno})"
         frame = frame.tb_next
     failure = CredentialsError(f"the source of the AWS credentials failed: {type(error).__name__}: {error}{where}")
-    failure.__cause__ = without_frames(error)
+    without_frames(error)
+    # Errors of parsing keep what was parsed, which may be an answer with keys in it.
+    if not any(isinstance(link, UnicodeError) or hasattr(link, "doc") for link in linked(error)):
+        failure.__cause__ = error
     return failure
 
 

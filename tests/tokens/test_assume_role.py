@@ -22,6 +22,7 @@ from dsql_fast import (
 )
 from dsql_fast.psycopg._attempt import begin
 from safety.leaks import assert_clean, assert_records_clean
+from tokens import programs
 from tokens.aws import Services, sts_error
 from tokens.sources import HOST
 from waiting import eventually, eventually_async
@@ -408,3 +409,19 @@ def test_a_source_that_fails_is_told_as_such(services: Services) -> None:
     with pytest.raises(CredentialsError, match="LookupError: the vault is sealed"):
         TokenSource(HOST, credentials=AssumeRole(ARN, source=fail)).token()
     assert not services.requests
+
+
+def test_a_forked_child_assumes_it_for_itself(services: Services, user: Any, home: Home) -> None:
+    program = """
+role = dsql_fast.AssumeRole(sys.argv[1], source=Credentials(*sys.argv[2:]))
+key = lambda: TokenSource(HOST, credentials=role).token().partition("Credential=")[2][:24]
+mine = key()
+assert mine == key()
+
+def in_the_child():
+    assert key() != mine
+
+assert in_child(in_the_child) == 0
+"""
+    programs.run(program, home.path, services.trust("app", user.arn), user.access_key, user.secret_key, user.token)
+    assert services.count("AssumeRole") == 2

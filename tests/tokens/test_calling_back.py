@@ -56,6 +56,7 @@ def test_an_asynchronous_one_is_refused_too() -> None:
 def test_from_another_thread_it_ends_with_the_timeout() -> None:
     """Who asks is not known there; both wait, and neither for ever."""
     inner: list[BaseException] = []
+    outer_ended = threading.Event()
 
     def load() -> Credentials:
         def ask() -> None:
@@ -67,11 +68,13 @@ def test_from_another_thread_it_ends_with_the_timeout() -> None:
         thread = threading.Thread(target=ask)
         thread.start()
         thread.join(30)
+        outer_ended.wait(30)  # or the outer, woken late by a busy machine, would find these keys
         return keys()
 
     source = TokenSource(HOST, credentials=load, credentials_timeout=0.2)
     with pytest.raises(CredentialsTimeout):
         source.token()
+    outer_ended.set()
     eventually(lambda: not source._renewals())
     assert {type(error) for error in inner} == {CredentialsTimeout}
 

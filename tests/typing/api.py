@@ -14,6 +14,7 @@ from typing_extensions import assert_type
 
 import dsql_fast
 from dsql_fast import (
+    AssumeRole,
     AsyncConnection,
     AsyncConnectionPool,
     Connection,
@@ -57,6 +58,17 @@ source.invalidate()
 
 def load() -> Credentials:
     return Credentials("a", "b", session_token="c")
+
+
+role = AssumeRole(
+    "arn:aws:iam::123456789012:role/app", session_name="me", external_id="ex", duration=900, source=load
+)
+assert_type(role, AssumeRole)
+assert_type(role.duration, int)
+AssumeRole("arn:aws:iam::123456789012:role/app", source=role, region="eu-west-1")
+TokenSource("host", credentials=role, profile="p")
+dsql_fast.connect(host="host", credentials=role)
+dsql_fast.connect(host="host", custom_credentials_provider=load, profile="p")
 
 
 async def load_async() -> ReadOnlyCredentials:

@@ -156,8 +156,12 @@ def _no_profile(profile: str | None, there: list[str]) -> CredentialsNotFound:
     return CredentialsNotFound(f"there is no AWS profile {profile!r}: {advice}")
 
 
-def ask(load: Callable[[], Any]) -> Found | None:
+def ask(load: Callable[[], Any], *, botocores: bool = False) -> Found | None:
     """Let something of the caller's, botocore's mostly, give its credentials, and freeze them.
+
+    Args:
+        load: gives them, or None.
+        botocores: no code of the caller's runs in it.
 
     Returns:
         The keys and their end; None where it has none.
@@ -169,7 +173,7 @@ def ask(load: Callable[[], Any]) -> Found | None:
         found = load()
         return None if found is None else _frozen(found)
     except Exception as error:
-        if not is_botocores(error):
+        if not botocores and not is_botocores(error):
             raise
         failure = explained(error, None)
     raise failure

@@ -164,17 +164,27 @@ def _not_retrieved(error: Any, profile: str | None) -> CredentialsError:
         said = f": {last[0].strip()[:_MOST_OF_STDERR]}" if last else ""
         return CredentialsError(f"the credential_process{_for(profile)} failed{said}")
     if provider == "container-role":
-        # After the status comes what the endpoint answered, which may be anything.
-        status = text.partition("container metadata:")[0].strip() or "no answer"
-        return CredentialsError(
-            f"the container's credentials endpoint gave none: {status}: see AWS_CONTAINER_CREDENTIALS_FULL_URI "
-            "or ..._RELATIVE_URI, and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        )
+        return _no_container(text)
     if provider == "iam-role":
-        return CredentialsError(
+        return CredentialsTimeout(
             f"the instance metadata service did not renew the role's credentials; {_HOP_LIMIT}"
         )
     return CredentialsError(f"the source {provider!r}{_for(profile)} gave no credentials")
+
+
+def _no_container(text: str) -> CredentialsError:
+    # botocore's words: non 200 response, its status, "from container metadata", and what the endpoint answered.
+    status = text.partition(" from container metadata")[0].rpartition(" ")[2]
+    if status.isdigit() and int(status) < _SERVER_ERROR:
+        return CredentialsError(
+            f"the container's credentials endpoint refused with HTTP {status}: see "
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI (or _RELATIVE_URI), "
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (or _TOKEN)",
+        )
+    what = f"failed with HTTP {status}" if status.isdigit() else "did not answer, or not with JSON"
+    return CredentialsTimeout(
+        f"the container's credentials endpoint {what}: see AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    )
 
 
 def _no_file(error: Any, profile: str | None) -> CredentialsError:
@@ -231,6 +241,7 @@ _WORDS: dict[str, Callable[[Any, str | None], CredentialsError]] = {
     ),
     "OSError": _no_file,
     "RuntimeError": _still_ended,
+    "AttributeError": _unreadable,
     "KeyError": _unreadable,
     "TypeError": _unreadable,
     "ValueError": _unreadable,

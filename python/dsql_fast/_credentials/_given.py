@@ -89,7 +89,9 @@ class SessionCredentials(CredentialsProvider):
         from .._botocore import ask
 
         source = self._identity
-        found = ask(source.load if is_botocore_provider(source) else source.get_credentials)
+        botocores = type(source).__module__.partition(".")[0] in ("boto3", "botocore")
+        load = source.load if is_botocore_provider(source) else source.get_credentials
+        found = ask(load, botocores=botocores)
         if found is None:
             raise CredentialsNotFound(f"the {type(source).__name__} has no credentials: {ADVICE}")
         return from_keys(*found)
