@@ -238,6 +238,25 @@ def test_many_at_once_ask_once(services: Services, role: AssumeRole) -> None:
     assert services.count("AssumeRole") == 1
 
 
+def test_many_at_once_whose_source_is_awaited_ask_once(services: Services, user: Any) -> None:
+    async def load() -> Credentials:
+        await asyncio.sleep(0)
+        return value(user)
+
+    role = AssumeRole(services.trust("app", user.arn), source=load)
+
+    async def main() -> list[str]:
+        services.opened.clear()
+        sources = [TokenSource(HOST, credentials=role, token_duration_secs=60 + number) for number in range(5)]
+        tasks = [asyncio.ensure_future(source.token_async()) for source in sources]
+        await eventually_async(lambda: services.count("AssumeRole") == 1)
+        services.opened.set()
+        return list(await asyncio.gather(*tasks))
+
+    assert len({key_of(token) for token in asyncio.run(main())}) == 1
+    assert services.count("AssumeRole") == 1
+
+
 @pytest.mark.parametrize(("life", "asked"), [(901, 1), (899, 2)])
 def test_they_are_renewed_a_quarter_of_an_hour_before_they_end(
     life: int, asked: int, services: Services, role: AssumeRole

@@ -13,6 +13,7 @@ import pytest
 import dsql_fast
 from dsql_fast import CredentialsError, CredentialsExpired, CredentialsNotFound, CredentialsTimeout, TokenSource
 from safety.leaks import assert_clean, texts_of
+from tokens import programs
 from tokens.aws import sts_error
 from tokens.sources import HOST
 from tokens.test_kinds import Scene, container, instance, role_of_profile, web_identity
@@ -121,6 +122,27 @@ def test_a_role_without_a_source(settings: dict[str, str], match: str, scene: Sc
     assert match in said
 
 
+def test_a_role_that_wants_a_code(scene: Scene) -> None:
+    """botocore asks whoever sits at the terminal; here nobody does."""
+    program = """
+import logging, warnings
+logging.disable()
+warnings.simplefilter("ignore")  # getpass warns of an input that is no terminal
+os.setsid()  # without a terminal of its own
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+sys.stderr = open(os.devnull, "w")
+try:
+    TokenSource(HOST, profile="app").token()
+except dsql_fast.CredentialsError as error:
+    print(error, end="")
+"""
+    role_of_profile(scene)
+    mfa = {"mfa_serial": "arn:aws:iam::000000000000:mfa/me", "source_profile": "base"}
+    scene.home.profile("app", role_arn="arn:aws:iam::000000000000:role/app", **mfa)
+    said = programs.run(program, scene.home.path)
+    assert said.startswith("a role for profile 'app' wants an MFA code (mfa_serial)")
+
+
 # Processes.
 
 
@@ -143,7 +165,7 @@ def test_a_process(program: str, match: str, scene: Scene) -> None:
 
 def test_a_process_that_is_not_there(scene: Scene) -> None:
     scene.home.profile("app", credential_process="/no/such/program")
-    assert "/no/such/program: No such file or directory: it is what credential_process" in failure(
+    assert "/no/such/program: No such file or directory: see credential_process" in failure(
         CredentialsError, profile="app"
     )
 

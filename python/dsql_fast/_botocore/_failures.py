@@ -188,9 +188,17 @@ def _no_container(text: str) -> CredentialsError:
 
 
 def _no_file(error: Any, profile: str | None) -> CredentialsError:
+    what, why = error.filename or "a file or process", error.strerror or type(error).__name__
     return CredentialsError(
-        f"{error.filename}: {error.strerror}: it is what credential_process, AWS_WEB_IDENTITY_TOKEN_FILE or "
-        f"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names{_for(profile)}",
+        f"{what}: {why}: see credential_process, "
+        f"AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE and ~/.aws{_for(profile)}",
+    )
+
+
+def _no_code(_: Any, profile: str | None) -> CredentialsError:
+    return CredentialsError(
+        f"a role{_for(profile)} wants an MFA code (mfa_serial), and nobody is there to type one: "
+        "use SSO, or a credential_process that has it",
     )
 
 
@@ -239,6 +247,8 @@ _WORDS: dict[str, Callable[[Any, str | None], CredentialsError]] = {
         ),
         _configuration,
     ),
+    "EOFError": _no_code,
+    "RefreshWithMFAUnsupportedError": _no_code,
     "OSError": _no_file,
     "RuntimeError": _still_ended,
     "AttributeError": _unreadable,

@@ -17,6 +17,7 @@ from ._given import async_only
 from ._provider import CredentialsProvider, from_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .._native import Credentials
@@ -129,6 +130,9 @@ class RoleCredentials(CredentialsProvider):
         Raises:
             CredentialsError: the source has none, or STS refuses.
         """
+        return self._renewed(self._identity[1].load)
+
+    def _renewed(self, source: Callable[[], Credentials]) -> Credentials:
         held = _held_for(self)
         # One asks STS for all. But a source that hangs must not make the others wait for ever.
         in_turn = held.lock.acquire(True, _PATIENCE)
@@ -136,7 +140,7 @@ class RoleCredentials(CredentialsProvider):
             if held.lasts():
                 return held.kept()
             try:
-                return held.keep(self._assumed(self._identity[1].load()))
+                return held.keep(self._assumed(source()))
             except Exception as error:  # noqa: BLE001 (whatever a source raises is its failure)
                 failure = error
             return held.after(failure)
@@ -181,9 +185,10 @@ class AsyncRoleCredentials(RoleCredentials):
             return held.kept()
         try:
             keys = await self._identity[1].load_async()
-            return held.keep(await to_thread(self._assumed, keys))
         except Exception as error:  # noqa: BLE001 (whatever a source raises is its failure)
             failure = error
+        else:
+            return await to_thread(self._renewed, lambda: keys)
         return held.after(failure)
 
 
