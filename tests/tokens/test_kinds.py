@@ -360,3 +360,18 @@ def test_an_sso_sign_in_that_does_not_hold(
     assert said.startswith("CredentialsExpired the sign-in for profile 'app' has ended or was never made: ")
     assert "aws sso login --profile app" in said
     assert "NeverShown" not in said
+
+
+@pytest.mark.parametrize("name", ["credentials", "custom_credentials_provider"])
+@pytest.mark.parametrize("given_in", ["keywords", "kwargs"])
+def test_a_pool_keeps_them_in_a_form_that_shows_nothing(
+    name: str, given_in: str, scene: Scene, cluster: LocalCluster
+) -> None:
+    """Its attributes are locals of psycopg_pool's frames, which error reporters show."""
+    keys = scene.keys(temporary=True)
+    given: dict[str, Any] = {name: BotocoreCredentials(keys.access_key, keys.secret_key).get_frozen_credentials()}
+    assert keys.secret_key in repr(given)
+    settings = given if given_in == "keywords" else {"kwargs": given}
+    pool = dsql_fast.ConnectionPool(**where(cluster), **settings, min_size=1, open=False)
+    assert keys.access_key[-8:] not in repr(vars(pool))
+    assert keys.secret_key not in repr(vars(pool))
