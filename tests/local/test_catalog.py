@@ -122,7 +122,20 @@ def test_iam_grant_is_undone_with_its_transaction(admin: psycopg.Connection, rea
     run(admin, reader, "drop role undone")
 
 
-def test_an_index_is_a_job(admin: psycopg.Connection, reader: Reader) -> None:
+@pytest.fixture
+def work(connect: Callable[[str], psycopg.Connection], postgres: Postgres) -> Callable[[str], None]:
+    """Does a job, as the gateway does in the background."""
+
+    def do(job: str) -> None:
+        superuser = connect(postgres.superuser)
+        superuser.execute("select sys.start_job(%s)", [job])
+        superuser.execute("select sys.do_job(%s, null)", [job])
+        superuser.execute("select sys.end_job(%s)", [job])
+
+    return do
+
+
+def test_an_index_is_a_job(admin: psycopg.Connection, reader: Reader, work: Callable[[str], None]) -> None:
     run(admin, reader, "create table indexed (id int primary key, word text)")
     cursor = run(
         admin, reader, "create index async if not exists by_word on public.indexed using btree_index (lower(word))"
@@ -134,12 +147,17 @@ def test_an_index_is_a_job(admin: psycopg.Connection, reader: Reader) -> None:
     (job,) = row
     assert len(job) == 26
     assert set(job) <= set("abcdefghijklmnopqrstuvwxyz234567")
-    found = admin.execute(
+    look = (
         "select status, details, job_type, class_id::regclass::text, object_id::regclass::text, object_name "
-        "from sys.jobs where job_id = %s",
-        [job],
-    ).fetchone()
-    assert found == ("completed", None, "INDEX_BUILD", "pg_class", "by_word", "public.by_word")
+        "from sys.jobs where job_id = %s"
+    )
+    known = (None, "INDEX_BUILD", "pg_class", "by_word", "public.by_word")
+    assert admin.execute(look, [job]).fetchone() == ("submitted", *known)
+    valid = "select indisvalid, indpred is null from pg_index where indexrelid = 'by_word'::regclass"
+    assert admin.execute(valid).fetchone() == (False, False)
+    work(job)
+    assert admin.execute(look, [job]).fetchone() == ("completed", *known)
+    assert admin.execute(valid).fetchone() == (True, True)
     waited = run(admin, reader, f"call sys.wait_for_job('{job}')")
     assert waited.description is not None
     assert [column.name for column in waited.description] == ["succeeded"]
@@ -154,17 +172,26 @@ def test_an_index_is_a_job(admin: psycopg.Connection, reader: Reader) -> None:
     run(admin, reader, "drop table indexed")
 
 
-def test_what_the_data_speaks_against_ends_the_job(admin: psycopg.Connection, reader: Reader) -> None:
+def test_what_the_data_speaks_against_ends_the_job(
+    admin: psycopg.Connection, reader: Reader, work: Callable[[str], None]
+) -> None:
     run(admin, reader, "create table doubled (id int)")
     admin.execute("insert into doubled values (1), (1)")
     row = run(admin, reader, "create unique index async on doubled (id)").fetchone()
     assert row is not None
+    work(row[0])
     status = admin.execute("select status, details from sys.jobs where job_id = %s", row).fetchone()
-    assert status == ("failed", 'could not create unique index "doubled_id_idx"')
+    assert status == ("failed", "found duplicate key(s) while validating index uniqueness")
+    # As in DSQL (observed): the definition stays behind, invalid, and DROP INDEX removes it.
+    assert admin.execute("select indisvalid from pg_index where indrelid = 'doubled'::regclass").fetchall() == [
+        (False,)
+    ]
+    run(admin, reader, "drop index doubled_id_idx")
     assert run(admin, reader, f"call sys.wait_for_job('{row[0]}')").fetchone() == (False,)
     run(admin, reader, "alter table doubled add constraint positive check (id > 1) not valid")
     row = run(admin, reader, "alter table async doubled validate constraint positive").fetchone()
     assert row is not None
+    work(row[0])
     assert run(admin, reader, f"call sys.wait_for_job('{row[0]}')").fetchone() == (False,)
     with pytest.raises(psycopg.errors.UndefinedColumn):
         run(admin, reader, "create index async on doubled (nothing)")

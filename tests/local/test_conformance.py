@@ -225,8 +225,14 @@ SHOWN_BY: dict[str, list[str]] = {
         "test_conflicts::test_on_delete_cascade",
     ],
     "`CREATE INDEX ASYNC` returns a `job_id`; `sys.jobs`; `CALL sys.wait_for_job`": [
-        "test_an_index_is_built_by_a_job"
+        "test_an_index_is_built_by_a_job",
+        "test_jobs::test_a_job_is_done_behind_its_statement",
     ],
+    "a job that fails leaves an invalid index; DROP INDEX cancels a job": [
+        "test_jobs::test_duplicates_fail_the_job_and_leave_an_invalid_index",
+        "test_jobs::test_drop_index_cancels_the_job",
+    ],
+    "OC001 when a job has changed the schema": ["test_jobs::test_the_end_of_a_job_is_a_change_of_the_schema"],
     "`CREATE ROLE ... WITH LOGIN`, `AWS IAM GRANT`/`REVOKE`, `sys.iam_pg_role_mappings`": [
         "test_roles_and_their_mappings"
     ],

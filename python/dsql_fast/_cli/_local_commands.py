@@ -39,6 +39,8 @@ def commands(cluster: LocalCluster) -> dict[str, Callable[..., Any]]:
         "silence-connections": faults.silence_connections,
         "half-open-connections": faults.half_open_connections,
         "slow-connections": faults.slow_connections,
+        "slow-jobs": faults.slow_jobs,
+        "fail-jobs": faults.fail_jobs,
         "latency": faults.latency,
         "clear": faults.clear,
         "pending": faults.pending,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dsql_fast.local._job_routines import JOB_ROUTINES
+
 # admin owns the database and with it the schema public; it may make roles, and is no superuser:
 # that is what DSQL's admin is (documented by AWS). Peers of the name PUBLIC may use the schema.
 _ADMIN = """
@@ -80,91 +82,6 @@ END
 $body$;
 """
 
-# Columns, the procedure, its result, the form of a job's id and INDEX_BUILD are observed. Here a job
-# is done when its statement is: `submitted` and `processing` do not occur. What the data speaks
-# against ends the job, not the statement (observed); DSQL leaves an invalid index then, this none.
-# That an index which is there already makes no job, and so no row, is assumed.
-_JOBS = """
-CREATE TABLE sys.job_log (
-    job_id text PRIMARY KEY,
-    status text NOT NULL,
-    details text,
-    job_type text NOT NULL,
-    class_id oid,
-    object_id oid,
-    object_name text,
-    start_time timestamptz NOT NULL,
-    update_time timestamptz NOT NULL
-);
-
-CREATE VIEW sys.jobs AS SELECT * FROM sys.job_log;
-GRANT SELECT ON sys.jobs TO PUBLIC;
-
-CREATE FUNCTION sys.record_job(job_type text, failure text, object oid) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$
-DECLARE
-    bits bit(130) := ('x' || replace(gen_random_uuid()::text, '-', ''))::bit(128)::bit(130);
-    id text := (
-        SELECT string_agg(
-            substr('abcdefghijklmnopqrstuvwxyz234567', substring(bits FROM at * 5 + 1 FOR 5)::int + 1, 1),
-            '' ORDER BY at
-        )
-        FROM generate_series(0, 25) AS at
-    );
-BEGIN
-    INSERT INTO sys.job_log
-    VALUES (
-        id,
-        CASE WHEN failure IS NULL THEN 'completed' ELSE 'failed' END,
-        failure,
-        record_job.job_type,
-        'pg_class'::regclass,
-        object,
-        (SELECT n.nspname || '.' || c.relname
-         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = object),
-        statement_timestamp(),
-        clock_timestamp()
-    );
-    RETURN id;
-END
-$body$;
-
-CREATE FUNCTION sys.run_job(job_type text, statement text, table_name text) RETURNS TABLE (job_id text)
-LANGUAGE plpgsql AS $body$
-DECLARE
-    relation oid := pg_catalog.to_regclass(table_name);
-    there oid[] := ARRAY(SELECT i.indexrelid FROM pg_catalog.pg_index AS i WHERE i.indrelid = relation);
-    object oid := relation;
-    failure text;
-BEGIN
-    BEGIN
-        EXECUTE statement;
-    EXCEPTION WHEN unique_violation OR check_violation OR foreign_key_violation THEN
-        failure := SQLERRM;
-    END;
-    IF job_type = 'INDEX_BUILD' AND failure IS NULL THEN
-        SELECT i.indexrelid INTO object
-        FROM pg_catalog.pg_index AS i WHERE i.indrelid = relation AND i.indexrelid <> ALL (there);
-        IF NOT FOUND THEN
-            RETURN;
-        END IF;
-    END IF;
-    job_id := sys.record_job(job_type, failure, object);
-    RETURN NEXT;
-END
-$body$;
-
-CREATE PROCEDURE sys.wait_for_job(job_id text, INOUT succeeded boolean DEFAULT NULL)
-LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
-BEGIN
-    SELECT j.status = 'completed' INTO succeeded FROM sys.jobs AS j WHERE j.job_id = wait_for_job.job_id;
-    IF NOT FOUND THEN
-        RAISE 'job "%" does not exist', wait_for_job.job_id USING ERRCODE = 'undefined_object';
-    END IF;
-END
-$body$;
-"""
-
 # DSQL has no locks. One that PostgreSQL lets sessions take by hand would outlive what the gateway can take back,
 # and whoever waits for it would hold up all that write.
 _NO_ADVISORY_LOCKS = """
@@ -177,7 +94,7 @@ END$$;
 """
 
 # To be run once, as the superuser, in one Query message.
-SCRIPT = _ADMIN + _IAM + _JOBS + _NO_ADVISORY_LOCKS
+SCRIPT = _ADMIN + _IAM + JOB_ROUTINES + _NO_ADVISORY_LOCKS
 
 # Volatile by PostgreSQL's book, but they change nothing and may be called twice.
 _HARMLESS = (

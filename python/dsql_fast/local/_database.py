@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dsql_fast.local._administrator import Administrator
 from dsql_fast.local._catalog import BUILTINS_QUERY
+from dsql_fast.local._jobs import Jobs
 from dsql_fast.local._schema import Schema
 from dsql_fast.local._statements import Reader
 from dsql_fast.local._turn import Turn
@@ -50,6 +51,7 @@ class Database:
         administrator: The gateway's own connection.
         watchdog: Frees those who wait.
         schema: Its version and its relations.
+        jobs: What statements have left to be done behind them.
         reader: Reads SQL.
         faults: What is to go wrong.
         limits: Those in force.
@@ -67,6 +69,16 @@ class Database:
         self.faults = faults
         self.limits = limits
         self.counters = counters
+        self.jobs = Jobs(
+            postgres.socket_path,
+            postgres.superuser,
+            administrator=self.administrator,
+            watchdog=self.watchdog,
+            turn=self.turn,
+            faults=faults,
+            counters=counters,
+            changed=self.schema.changed,
+        )
         self.commits = 0
         self.freed: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,6 +99,7 @@ class Database:
             # Tables that are gone are not asked for again; without this, each that came and went would stay here.
             self.freed = {name: at for name, at in self.freed.items() if name in self.schema.known.by_name}
             self.schema.changed()
+            self.jobs.look()
 
     def terminate(self, pid: int) -> None:
         """End a backend that is in the middle of something, soon."""
@@ -96,6 +109,7 @@ class Database:
 
     async def stop(self) -> None:
         """Hang up."""
+        await self.jobs.stop()
         await self.watchdog.stop()
         for task in self._tasks:
             task.cancel()

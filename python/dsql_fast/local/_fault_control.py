@@ -110,6 +110,37 @@ class FaultControl:
         """Let clients in and have what is sent to them arrive at so many bytes a second."""
         self._order("slow_connections", bytes_per_second=bytes_per_second, count=count, share=share, seed=seed)
 
+    def slow_jobs(
+        self,
+        seconds: float,
+        count: int | None = None,
+        *,
+        share: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Have jobs (`CREATE INDEX ASYNC`) be "processing" for so many seconds first, or until `clear()`."""
+        self._order("slow_jobs", seconds=seconds, count=count, share=share, seed=seed)
+
+    def fail_jobs(
+        self,
+        count: int | None = None,
+        details: str = "internal error",
+        *,
+        seconds: float = 0.0,
+        share: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Have jobs fail, which leaves an invalid index.
+
+        Args:
+            count: How many.
+            details: What `sys.jobs` has in that column.
+            seconds: How long they are "processing" first; `clear()` ends that.
+            share: Of all jobs.
+            seed: For the draws.
+        """
+        self._order("fail_jobs", count=count, details=details, seconds=seconds, share=share, seed=seed)
+
     def latency(
         self,
         *,

@@ -77,11 +77,26 @@ class ConnectFault:
 
 
 @dataclass(frozen=True)
+class JobFault:
+    """What becomes of one job.
+
+    Attributes:
+        kind: "slow" or "failed".
+        seconds: How long it is under way before anything is done.
+        details: Why it fails, if it does.
+    """
+
+    kind: str
+    seconds: float = 0.0
+    details: str | None = None
+
+
+@dataclass(frozen=True)
 class PendingFault:
     """One order that has not been used up.
 
     Attributes:
-        at: "commit", "statement", "transaction" (a statement inside one) or "connection".
+        at: "commit", "statement", "transaction" (a statement inside one), "connection" or "job".
         kind: What is to happen there.
         left: How many times yet, or None for until `clear()`.
         share: How many of those that come by are hit, above 0 to 1.
@@ -93,7 +108,7 @@ class PendingFault:
     share: float
 
 
-_Fault = TypeVar("_Fault", CommitFault, StatementFault, ConnectFault)
+_Fault = TypeVar("_Fault", CommitFault, StatementFault, ConnectFault, JobFault)
 
 
 @dataclass
@@ -116,6 +131,9 @@ class Faults:
 
     Args:
         chance: Draws what no seed was given for.
+
+    Attributes:
+        cleared: How often `clear` was called: what is held up by an order goes on then.
     """
 
     def __init__(self, chance: Random | None = None) -> None:
@@ -123,8 +141,10 @@ class Faults:
         self._commits: list[_Order[CommitFault]] = []
         self._statements: list[_Order[StatementFault]] = []
         self._connections: list[_Order[ConnectFault]] = []
+        self._jobs: list[_Order[JobFault]] = []
         self._connect_latency = _Latency()
         self._commit_latency = _Latency()
+        self.cleared = 0
 
     # --- asked by the gateway and its sessions ---------------------------------------------------
 
@@ -140,6 +160,10 @@ class Faults:
     def connection(self) -> ConnectFault | None:
         """The fault of this connection: asked once for each that is accepted."""
         return self._taken(self._connections)
+
+    def job(self) -> JobFault | None:
+        """The fault of this job: asked once for each that begins."""
+        return self._taken(self._jobs)
 
     def connect_delay(self) -> float:
         """Seconds that this connection is to take longer."""
@@ -252,6 +276,33 @@ class Faults:
         fault = ConnectFault("slow", bytes_per_second=bytes_per_second)
         self._connections.append(self._order("connection", fault, count, share, seed))
 
+    def slow_jobs(
+        self,
+        seconds: float,
+        count: int | None = None,
+        *,
+        share: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Have jobs be under way for so many seconds before anything is done, or until `clear()`."""
+        fault = JobFault("slow", _seconds("seconds", seconds)[0])
+        self._jobs.append(self._order("job", fault, count, share, seed))
+
+    def fail_jobs(
+        self,
+        count: int | None = None,
+        details: str = "internal error",
+        *,
+        seconds: float = 0.0,
+        share: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Have jobs fail, with these details, after so many seconds or at `clear()`."""
+        if not isinstance(details, str):
+            raise TypeError(f"details must be text, not {details!r}")
+        fault = JobFault("failed", _seconds("seconds", seconds)[0], details)
+        self._jobs.append(self._order("job", fault, count, share, seed))
+
     def latency(
         self,
         *,
@@ -282,13 +333,14 @@ class Faults:
 
     def clear(self) -> None:
         """Forget every order and every latency."""
-        for orders in (self._commits, self._statements, self._connections):
+        for orders in (self._commits, self._statements, self._connections, self._jobs):
             orders.clear()
+        self.cleared += 1
         self._connect_latency = self._commit_latency = _Latency()
 
     def pending(self) -> list[PendingFault]:
         """The orders that are not used up, in the order of their coming for each place."""
-        orders: list[_Order[Any]] = [*self._connections, *self._statements, *self._commits]
+        orders: list[_Order[Any]] = [*self._connections, *self._statements, *self._commits, *self._jobs]
         return [PendingFault(order.at, order.fault.kind, order.left, order.share) for order in orders]
 
     def latencies(self) -> dict[str, tuple[float, float]]:

@@ -33,6 +33,7 @@ FRONTEND_TYPES = frozenset(b"BCdcfDEFHPQSX")
 HEADER = 5  # bytes: type and length
 
 _LENGTH = struct.Struct("!I")
+_NULL = 0xFFFFFFFF
 length_at = _LENGTH.unpack_from
 
 
@@ -142,3 +143,12 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = at + 1 + length_at(data, at + 1)[0]
         yield data[at], data[at + HEADER : end]
         at = end
+
+
+def first_value(data: bytes) -> str | None:
+    """The first column of the first DataRow among messages, as text; None if there is no row, or it is null."""
+    for kind, body in messages(data):
+        if kind == ord("D"):
+            length = length_at(body, 2)[0]
+            return None if length == _NULL else body[6 : 6 + length].decode()
+    return None
