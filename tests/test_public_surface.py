@@ -14,6 +14,9 @@ PUBLIC = {
     "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
+    "BulkError",
+    "BulkOutcomeUnknown",
+    "BulkResult",
     "CommitOutcomeUnknown",
     "ConfigError",
     "Connection",
@@ -23,9 +26,17 @@ PUBLIC = {
     "CredentialsExpired",
     "CredentialsNotFound",
     "CredentialsTimeout",
+    "DDLError",
+    "DDLOutcomeUnknown",
+    "DDLReport",
+    "DDLStatement",
     "DriverError",
     "Error",
+    "Job",
+    "JobFailed",
+    "JobTimeout",
     "NestedTransaction",
+    "PartlyDone",
     "PoolTimeout",
     "RetryPolicy",
     "RetryState",
@@ -34,10 +45,16 @@ PUBLIC = {
     "TransactionEnded",
     "TransactionError",
     "__version__",
+    "bulk_insert",
+    "bulk_insert_async",
     "conflict_kind",
     "connect",
     "connect_async",
     "counters",
+    "create_ledger",
+    "create_ledger_async",
+    "execute_ddl",
+    "execute_ddl_async",
     "generate_token",
     "is_conflict",
     "is_occ_error",
@@ -45,6 +62,8 @@ PUBLIC = {
     "retry_on_conflict",
     "run_transaction",
     "run_transaction_async",
+    "wait_for_jobs",
+    "wait_for_jobs_async",
 }
 
 
@@ -87,7 +106,7 @@ def test_errors_are_one_tree() -> None:
         for value in (getattr(dsql_fast, name) for name in PUBLIC)
         if isclass(value) and issubclass(value, Exception)
     }
-    assert len(errors) == 13
+    assert len(errors) == 20
     assert all(issubclass(error, dsql_fast.Error) for error in errors)
     assert all(error.__module__ == "dsql_fast" for error in errors - {dsql_fast.PoolTimeout})
     assert issubclass(dsql_fast.ConfigError, ValueError)

@@ -12,15 +12,22 @@ if TYPE_CHECKING:
     from ._credentials import Credentials
     from ._credentials._assume_role import AssumeRole
     from ._errors import (
+        BulkError,
+        BulkOutcomeUnknown,
         CommitOutcomeUnknown,
         ConfigError,
         CredentialsError,
         CredentialsExpired,
         CredentialsNotFound,
         CredentialsTimeout,
+        DDLError,
+        DDLOutcomeUnknown,
         DriverError,
         Error,
+        JobFailed,
+        JobTimeout,
         NestedTransaction,
+        PartlyDone,
         TransactionAborted,
         TransactionEnded,
         TransactionError,
@@ -29,6 +36,16 @@ if TYPE_CHECKING:
     from ._retry import RetryPolicy, RetryState
     from ._telemetry import counters
     from ._tokens import TokenSource, generate_token
+    from .bulk import BulkResult, bulk_insert, bulk_insert_async, create_ledger, create_ledger_async
+    from .migrations import (
+        DDLReport,
+        DDLStatement,
+        Job,
+        execute_ddl,
+        execute_ddl_async,
+        wait_for_jobs,
+        wait_for_jobs_async,
+    )
     from .psycopg import (
         AsyncConnection,
         AsyncConnectionPool,
@@ -47,6 +64,9 @@ __all__ = [
     "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
+    "BulkError",
+    "BulkOutcomeUnknown",
+    "BulkResult",
     "CommitOutcomeUnknown",
     "ConfigError",
     "Connection",
@@ -56,9 +76,17 @@ __all__ = [
     "CredentialsExpired",
     "CredentialsNotFound",
     "CredentialsTimeout",
+    "DDLError",
+    "DDLOutcomeUnknown",
+    "DDLReport",
+    "DDLStatement",
     "DriverError",
     "Error",
+    "Job",
+    "JobFailed",
+    "JobTimeout",
     "NestedTransaction",
+    "PartlyDone",
     "PoolTimeout",
     "RetryPolicy",
     "RetryState",
@@ -67,10 +95,16 @@ __all__ = [
     "TransactionEnded",
     "TransactionError",
     "__version__",
+    "bulk_insert",
+    "bulk_insert_async",
     "conflict_kind",
     "connect",
     "connect_async",
     "counters",
+    "create_ledger",
+    "create_ledger_async",
+    "execute_ddl",
+    "execute_ddl_async",
     "generate_token",
     "is_conflict",
     "is_occ_error",
@@ -78,21 +112,40 @@ __all__ = [
     "retry_on_conflict",
     "run_transaction",
     "run_transaction_async",
+    "wait_for_jobs",
+    "wait_for_jobs_async",
 ]
 
 _ERRORS = (
+    "BulkError",
+    "BulkOutcomeUnknown",
     "CommitOutcomeUnknown",
     "ConfigError",
     "CredentialsError",
     "CredentialsExpired",
     "CredentialsNotFound",
     "CredentialsTimeout",
+    "DDLError",
+    "DDLOutcomeUnknown",
     "DriverError",
     "Error",
+    "JobFailed",
+    "JobTimeout",
     "NestedTransaction",
+    "PartlyDone",
     "TransactionAborted",
     "TransactionEnded",
     "TransactionError",
+)
+_BULK = ("BulkResult", "bulk_insert", "bulk_insert_async", "create_ledger", "create_ledger_async")
+_MIGRATIONS = (
+    "DDLReport",
+    "DDLStatement",
+    "Job",
+    "execute_ddl",
+    "execute_ddl_async",
+    "wait_for_jobs",
+    "wait_for_jobs_async",
 )
 _HOMES = {
     "AssumeRole": "_credentials._assume_role",
@@ -107,6 +160,8 @@ _HOMES = {
     "is_conflict": "_conflict",
     "is_occ_error": "_conflict",
     **dict.fromkeys(_ERRORS, "_errors"),
+    **dict.fromkeys(_BULK, "bulk"),
+    **dict.fromkeys(_MIGRATIONS, "migrations"),
 }
 
 

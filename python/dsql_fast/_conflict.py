@@ -10,7 +10,7 @@ No driver is imported: an error is known by the attributes that drivers give the
 
 from __future__ import annotations
 
-from ._errors import CommitOutcomeUnknown
+from ._errors import CommitOutcomeUnknown, PartlyDone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _raised_from(error: BaseException) -> Iterator[BaseException]:
     while isinstance(link, BaseException) and id(link) not in seen:
         seen.add(id(link))
         yield link
-        if isinstance(link, CommitOutcomeUnknown):
+        if isinstance(link, (CommitOutcomeUnknown, PartlyDone)):
             # What lies behind it must not be taken for "nothing was applied".
             return
         link = link.__cause__ or getattr(link, "orig", None)

@@ -13,7 +13,14 @@
     │   ├── NestedTransaction            one inside another: DSQL has no savepoints
     │   ├── TransactionAborted           it had failed, and the function that ran in it hid that; nothing applied
     │   └── TransactionEnded             the function ended it itself
-    └── CommitOutcomeUnknown             COMMIT was sent, and no answer came: applied or not
+    ├── CommitOutcomeUnknown             COMMIT was sent, and no answer came: applied or not
+    └── PartlyDone                       work of several transactions ended in the middle: some of it is applied
+        ├── DDLError                     a statement of `execute_ddl` failed; has `.report`
+        │   ├── DDLOutcomeUnknown        its outcome is unknown (CommitOutcomeUnknown too)
+        │   ├── JobFailed                the job that it left did; has `.job`
+        │   └── JobTimeout               the job that it left is not done in time
+        └── BulkError                    `bulk_insert` ended before its end; has `.result` and `.row`
+            └── BulkOutcomeUnknown       since a batch's outcome is unknown (CommitOutcomeUnknown too)
 
 What a server or the driver refuses stays an exception of the driver's (``psycopg.OperationalError``),
 so that existing ``except`` clauses keep working. ``dsql_fast.psycopg.PoolTimeout`` is both psycopg_pool's
@@ -30,7 +37,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     E = TypeVar("E", bound=BaseException)
 
@@ -114,6 +121,88 @@ class CommitOutcomeUnknown(Error):  # noqa: N818
     Where the program was interrupted during COMMIT, the interruption (``asyncio.CancelledError``,
     ``KeyboardInterrupt``) is raised, and this error is its ``__cause__``.
     """
+
+    __module__ = "dsql_fast"
+
+
+class PartlyDone(Error):  # noqa: N818
+    """Work of several transactions ended in the middle: some are committed, others are not.
+
+    What ended it is ``__cause__``. It is never taken for a conflict, whatever that is: who runs the whole again
+    does again what was done. Where the program was interrupted, the interruption is raised, and this error is
+    its ``__cause__``.
+    """
+
+    __module__ = "dsql_fast"
+
+
+class DDLError(PartlyDone):
+    """A statement of `execute_ddl` failed.
+
+    Attributes:
+        report: a `DDLReport`: which statements are done. Pass it as ``resume=``.
+    """
+
+    __module__ = "dsql_fast"
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.report)
+
+
+class DDLOutcomeUnknown(DDLError, CommitOutcomeUnknown):  # noqa: N818
+    """A statement was sent, and no answer came that tells whether it is applied."""
+
+    __module__ = "dsql_fast"
+
+
+class JobFailed(DDLError):  # noqa: N818
+    """The job that a statement left to be done failed.
+
+    Attributes:
+        job: a `Job`: its details say why.
+    """
+
+    __module__ = "dsql_fast"
+
+    def __init__(self, message: str, report: Any, job: Any) -> None:
+        super().__init__(message, report)
+        self.job = job
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.report, self.job)
+
+
+class JobTimeout(DDLError):  # noqa: N818
+    """A job was not done in time. It goes on in the cluster."""
+
+    __module__ = "dsql_fast"
+
+
+class BulkError(PartlyDone):
+    """`bulk_insert` ended before all rows were written.
+
+    Attributes:
+        result: a `BulkResult`: which rows are committed. Pass it as ``resume=``.
+        row: the index of the row that was refused, the first being 0; None if it is not about one row.
+    """
+
+    __module__ = "dsql_fast"
+
+    def __init__(self, message: str, result: Any, row: int | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+        self.row = row
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.result, self.row)
+
+
+class BulkOutcomeUnknown(BulkError, CommitOutcomeUnknown):  # noqa: N818
+    """The COMMIT of a batch was sent, and no answer came: nothing tells whether its rows are written."""
 
     __module__ = "dsql_fast"
 

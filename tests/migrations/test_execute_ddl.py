@@ -1,0 +1,382 @@
+"""`execute_ddl` against a cluster whose index jobs take time, fail, and change the schema behind one's back."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import psycopg_pool
+import pytest
+from psycopg import sql
+
+import dsql_fast
+from dsql_fast import (
+    CommitOutcomeUnknown,
+    ConfigError,
+    DDLError,
+    DDLOutcomeUnknown,
+    DDLReport,
+    DDLStatement,
+    JobFailed,
+    JobTimeout,
+    RetryPolicy,
+    execute_ddl,
+    execute_ddl_async,
+    wait_for_jobs,
+    wait_for_jobs_async,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dsql_fast.local import LocalCluster
+
+    from .conftest import Look
+
+    Pool = dsql_fast.ConnectionPool[Any]
+
+TABLE = "CREATE TABLE people (id int PRIMARY KEY, name text, mail text)"
+INDEXES = ["CREATE INDEX ASYNC by_name ON people (name)", "CREATE UNIQUE INDEX ASYNC by_mail ON people (mail)"]
+FILE = f"""
+-- A migration.
+{TABLE};
+{INDEXES[0]};  /* and ; */
+{INDEXES[1]};
+"""
+
+
+def statuses(report: DDLReport) -> list[str]:
+    return [each.status for each in report.statements]
+
+
+def test_a_file_of_statements(pool: Pool, look: Look) -> None:
+    report = execute_ddl(pool, FILE, poll_interval=0.01)
+    assert report.complete
+    assert [each.sql for each in report.statements] == [TABLE, *INDEXES]
+    first, second, third = report.statements
+    assert (first.job, second.job is None, third.job is None) == (None, False, False)
+    assert second.job is not None
+    assert (second.job.status, second.job.object_name, second.job.job_type) == (
+        "completed", "public.by_name", "INDEX_BUILD",
+    )  # fmt: skip
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+    assert report.jobs == ()
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_on_one_connection(faulty: LocalCluster, look: Look, autocommit: bool) -> None:
+    with dsql_fast.connect(
+        **faulty.connect_kwargs(), autocommit=autocommit, row_factory=psycopg.rows.dict_row
+    ) as conn:
+        assert execute_ddl(conn, [TABLE, *INDEXES], poll_interval=0.01).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_pools_that_are_not_ours(faulty: LocalCluster, look: Look) -> None:
+    settings = dsql_fast.pool_kwargs(**faulty.connect_kwargs())
+    with psycopg_pool.NullConnectionPool(**settings, min_size=0, max_size=1) as pool:
+        assert execute_ddl(pool, FILE, poll_interval=0.01).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_psycopgs_own_statements(pool: Pool, look: Look) -> None:
+    name = sql.Identifier("Odd;name")
+    made = sql.SQL("CREATE TABLE {} (id int PRIMARY KEY)").format(name)
+    assert execute_ddl(pool, made).complete
+    assert execute_ddl(pool, [sql.SQL(" ; "), sql.Composed([]), "-- nothing"]).statements == ()
+    assert look.tables() == {"Odd;name"}
+    with pytest.raises(ConfigError, match="several statements"):
+        execute_ddl(pool, [sql.SQL("SELECT 1; SELECT 2")])
+    for wrong in (7, [b"SELECT 1"], None):
+        with pytest.raises(ConfigError, match="a statement must be"):
+            execute_ddl(pool, wrong)
+
+
+def test_nothing_to_do(pool: Pool) -> None:
+    assert execute_ddl(pool, "") == execute_ddl(pool, []) == DDLReport(())
+    assert DDLReport(()).complete
+
+
+def test_indexes_that_stand_together_are_built_together(faulty: LocalCluster, pool: Pool) -> None:
+    faulty.faults.slow_jobs(600, 2)
+    building: list[str] = []
+
+    def watch(statement: DDLStatement) -> None:
+        if statement.status == "building" and statement.job is not None and statement.job.status == "processing":
+            building.append(statement.sql)
+            if set(building) == set(INDEXES):
+                faulty.faults.clear()
+
+    report = execute_ddl(pool, [TABLE, *INDEXES, "ALTER TABLE people ADD COLUMN age int"],
+                         poll_interval=0.01, on_progress=watch)  # fmt: skip
+    assert report.complete
+
+
+def test_what_builds_upon_an_index_waits_for_it(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    execute_ddl(pool, TABLE)
+    faulty.faults.slow_jobs(600)
+    seen: list[tuple[int, str]] = []
+
+    def watch(statement: DDLStatement) -> None:
+        seen.append((statement.index, statement.status))
+        if statement.job is not None and statement.job.status == "processing":
+            faulty.faults.clear()
+
+    upon = "ALTER TABLE people ADD CONSTRAINT one_mail UNIQUE USING INDEX by_mail"
+    assert execute_ddl(pool, [INDEXES[1], upon], poll_interval=0.01, on_progress=watch).complete
+    assert list(dict.fromkeys(seen)) == [(0, "building"), (0, "done"), (1, "done")]
+
+
+def test_a_conflict_is_run_again(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    faulty.faults.fail_commits(2, "OC001")
+    faulty.faults.fail_commits(1, "OC000")
+    assert execute_ddl(pool, FILE, poll_interval=0.01).complete
+    assert look.tables() == {"people"}
+    faulty.faults.fail_commits(2, "OC001")
+    with pytest.raises(DDLError) as caught:
+        execute_ddl(pool, "CREATE TABLE more (id int PRIMARY KEY)", policy=RetryPolicy(max_attempts=2))
+    assert isinstance(caught.value.__cause__, psycopg.errors.SerializationFailure)
+    # Not to be run again as a whole by those that run conflicts again.
+    assert not dsql_fast.is_conflict(caught.value)
+
+
+def test_a_statement_that_fails_ends_it(pool: Pool, look: Look) -> None:
+    statements = [TABLE, "CREATE TABLE people (again int)", *INDEXES]
+    with pytest.raises(DDLError, match=r"statement 1 failed \(DuplicateTable, SQLSTATE 42P07\)") as caught:
+        execute_ddl(pool, statements)
+    assert isinstance(caught.value.__cause__, psycopg.errors.DuplicateTable)
+    assert statuses(caught.value.report) == ["done", "pending", "pending", "pending"]
+    statements[1] = "CREATE TABLE more (id int PRIMARY KEY)"
+    report = execute_ddl(pool, statements, resume=caught.value.report, poll_interval=0.01)
+    assert report.complete
+    assert look.tables() == {"people", "more"}
+
+
+def test_a_job_that_fails_tells_what_to_drop(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    execute_ddl(pool, TABLE)
+    look("INSERT INTO people VALUES (1, 'a', 'm'), (2, 'b', 'm')")
+    with pytest.raises(JobFailed, match="DROP INDEX public.by_mail") as caught:
+        execute_ddl(pool, INDEXES, poll_interval=0.01)
+    error = caught.value
+    assert error.job.failed
+    assert error.job.details == "found duplicate key(s) while validating index uniqueness"
+    assert statuses(error.report)[1] == "failed"
+    assert look.indexes()["by_mail"] is False
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.report, again.job) == (JobFailed, error.report, error.job)
+    look("DELETE FROM people WHERE id = 2")
+    with pytest.raises(DDLError, match="42P07"):  # it is still in the way
+        execute_ddl(pool, INDEXES, poll_interval=0.01, resume=error.report)
+    look("DROP INDEX by_mail")
+    assert execute_ddl(pool, INDEXES, poll_interval=0.01, resume=error.report).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_an_invalid_index_is_no_index_that_exists(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    execute_ddl(pool, TABLE)
+    faulty.faults.fail_jobs(1, "no luck")
+    statement = "CREATE INDEX ASYNC IF NOT EXISTS by_name ON people (name)"
+    with pytest.raises(JobFailed, match="no luck"):
+        execute_ddl(pool, statement, poll_interval=0.01)
+    # The server makes no job of it, and says nothing.
+    with pytest.raises(JobFailed, match="DROP INDEX public.by_name"):
+        execute_ddl(pool, statement, poll_interval=0.01)
+    look("DROP INDEX by_name")
+    assert execute_ddl(pool, statement, poll_interval=0.01).complete
+    assert execute_ddl(pool, statement, poll_interval=0.01).complete
+
+
+def test_an_index_that_is_being_built_is_waited_for(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    execute_ddl(pool, TABLE)
+    faulty.faults.slow_jobs(600)
+    statement = "CREATE INDEX ASYNC IF NOT EXISTS by_name ON people (name)"
+    first = execute_ddl(pool, statement, wait_for_indexes=False)
+
+    def watch(told: DDLStatement) -> None:
+        assert told.job is not None
+        assert told.job.job_id == first.jobs[0].job_id
+        faulty.faults.clear()
+
+    assert execute_ddl(pool, statement, poll_interval=0.01, on_progress=watch).complete
+    assert look.indexes() == {"by_name": True}
+
+
+def test_jobs_that_are_not_waited_for(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    faulty.faults.slow_jobs(600, 2)
+    report = execute_ddl(pool, FILE, wait_for_indexes=False)
+    assert statuses(report) == ["done", "building", "building"]
+    assert not report.complete
+    with pytest.raises(JobTimeout, match=r"not done within 0\.05 s"):
+        wait_for_jobs(pool, report, timeout=0.05, poll_interval=0.01)
+    with pytest.raises(JobTimeout) as caught:
+        execute_ddl(pool, FILE, resume=report, timeout=0.05, poll_interval=0.01)
+    assert statuses(caught.value.report) == statuses(report)
+    faulty.faults.clear()
+    seen: list[str] = []
+    jobs = wait_for_jobs(pool, [job.job_id for job in report.jobs], poll_interval=0.01,
+                         on_progress=lambda job: seen.append(job.status))  # fmt: skip
+    assert all(job.completed for job in jobs)
+    assert seen.count("completed") == 2
+    assert execute_ddl(pool, FILE, resume=report).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_jobs_that_nobody_knows(pool: Pool) -> None:
+    assert wait_for_jobs(pool, []) == ()
+    with pytest.raises(JobFailed, match=r"not in sys\.jobs"):
+        wait_for_jobs(pool, ["nosuchjob"])
+    for wrong in ("abc", [7]):
+        with pytest.raises(ConfigError):
+            wait_for_jobs(pool, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_unknown_outcome_is_settled_by_looking(faulty: LocalCluster, pool: Pool, look: Look, when: str) -> None:
+    faulty.faults.cut_commits(1, when=when)
+    with pytest.raises(DDLOutcomeUnknown, match=r"report\.settled\(0") as caught:
+        execute_ddl(pool, FILE, poll_interval=0.01)
+    assert isinstance(caught.value, CommitOutcomeUnknown)
+    report = caught.value.report
+    assert statuses(report) == ["unknown", "pending", "pending"]
+    with pytest.raises(ConfigError, match="is unknown: look"):
+        execute_ddl(pool, FILE, resume=report)
+    applied = "people" in look.tables()
+    assert applied is (when == "after")
+    with pytest.raises(ConfigError, match="there is no statement 1"):
+        report.settled(1, applied=True)
+    assert execute_ddl(pool, FILE, resume=report.settled(0, applied=applied), poll_interval=0.01).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+@pytest.mark.parametrize("order", [
+    lambda faults: faults.cut_commits(3, when="after"),
+    lambda faults: faults.cut_commits(3, when="before"),
+    lambda faults: faults.fail_commits(3, "XX000", when="after"),
+])  # fmt: skip
+def test_what_may_be_run_twice_is(
+    faulty: LocalCluster, pool: Pool, look: Look, order: Callable[[Any], None]
+) -> None:
+    statements = [TABLE.replace("TABLE", "TABLE IF NOT EXISTS"),
+                  INDEXES[0].replace("ASYNC", "ASYNC IF NOT EXISTS")]  # fmt: skip
+    order(faulty.faults)
+    report = execute_ddl(pool, statements, idempotent=True, poll_interval=0.01)
+    assert report.complete
+    assert look.indexes() == {"by_name": True}
+
+
+def test_a_lost_connection_is_replaced_by_the_pool(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+    faulty.faults.cut_transactions(2)
+    assert execute_ddl(pool, FILE, poll_interval=0.01).complete
+    with dsql_fast.connect(**faulty.connect_kwargs()) as conn:
+        faulty.kill_sessions(conn.info.backend_pid)
+        with pytest.raises(DDLError) as caught:
+            execute_ddl(conn, "CREATE TABLE more (id int PRIMARY KEY)")
+        assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_a_report_of_other_statements_is_refused(pool: Pool) -> None:
+    report = execute_ddl(pool, TABLE)
+    with pytest.raises(ConfigError, match="statement 0 is another"):
+        execute_ddl(pool, "CREATE TABLE more (id int PRIMARY KEY)", resume=report)
+    with pytest.raises(ConfigError, match="only 0 are given"):
+        execute_ddl(pool, "", resume=report)
+    with pytest.raises(ConfigError, match="must be a DDLReport"):
+        execute_ddl(pool, TABLE, resume="x")  # type: ignore[arg-type]
+    assert execute_ddl(pool, [TABLE, "CREATE TABLE more (id int PRIMARY KEY)"], resume=report).complete
+
+
+@pytest.mark.parametrize("changes", [
+    {"timeout": 0}, {"timeout": "1"}, {"poll_interval": -1}, {"poll_interval": None}, {"policy": 3},
+    {"on_progress": 3},
+])  # fmt: skip
+def test_arguments_that_cannot_be_used(pool: Pool, changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        execute_ddl(pool, TABLE, **changes)
+
+
+def test_what_is_no_pool() -> None:
+    with pytest.raises(ConfigError, match="a psycopg connection or psycopg_pool pool is needed, not int"):
+        execute_ddl(7, TABLE)
+    with pytest.raises(ConfigError, match="not int"):
+        asyncio.run(execute_ddl_async(7, TABLE))
+
+
+def test_a_callback_that_raises_ends_it_with_the_report(pool: Pool) -> None:
+    def refuse(statement: DDLStatement) -> None:
+        raise LookupError(statement.index)
+
+    with pytest.raises(DDLError, match="LookupError ended it: 1 of 3") as caught:
+        execute_ddl(pool, FILE, on_progress=refuse)
+    assert isinstance(caught.value.__cause__, LookupError)
+    assert statuses(caught.value.report) == ["done", "pending", "pending"]
+
+
+def test_an_interruption_carries_the_report(faulty: LocalCluster, pool: Pool) -> None:
+    def interrupt(statement: DDLStatement) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        execute_ddl(pool, FILE, on_progress=interrupt)
+    assert isinstance(caught.value.__cause__, DDLError)
+    assert statuses(caught.value.__cause__.report) == ["done", "pending", "pending"]
+
+
+# --- asyncio ------------------------------------------------------------------------------------
+
+
+def test_the_same_from_asyncio(faulty: LocalCluster, look: Look) -> None:
+    seen: list[str] = []
+
+    async def watch(statement: DDLStatement) -> None:
+        await asyncio.sleep(0)
+        seen.append(statement.status)
+
+    async def main() -> None:
+        async with dsql_fast.AsyncConnectionPool(**faulty.connect_kwargs(), min_size=1) as pool:
+            report = await execute_ddl_async(pool, TABLE, on_progress=watch)
+            faulty.faults.fail_commits(1, "OC001")
+            later = await execute_ddl_async(pool, FILE, resume=report, wait_for_indexes=False)
+            jobs = await wait_for_jobs_async(pool, later, poll_interval=0.01)
+            assert len(jobs) == 2
+        async with await dsql_fast.connect_async(**faulty.connect_kwargs()) as conn:
+            assert (await execute_ddl_async(conn, FILE, resume=later, poll_interval=0.01)).complete
+
+    asyncio.run(main())
+    assert seen == ["done"]
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_a_cancelled_wait_carries_the_report(faulty: LocalCluster, look: Look) -> None:
+    faulty.faults.slow_jobs(600, 2)
+
+    async def main() -> DDLReport:
+        building = asyncio.Event()
+
+        def watch(statement: DDLStatement) -> None:
+            if statement.status == "building":
+                building.set()
+
+        async with dsql_fast.AsyncConnectionPool(**faulty.connect_kwargs(), min_size=1) as pool:
+            task = asyncio.create_task(execute_ddl_async(pool, FILE, poll_interval=0.01, on_progress=watch))
+            await building.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
+            assert isinstance(caught.value.__cause__, DDLError)
+            report: DDLReport = caught.value.__cause__.report
+            faulty.faults.clear()
+            return await execute_ddl_async(pool, FILE, resume=report, poll_interval=0.01)
+
+    assert asyncio.run(main()).complete
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_an_async_callback_needs_the_asynchronous_function(pool: Pool) -> None:
+    async def watch(statement: DDLStatement) -> None: ...
+
+    with pytest.raises(DDLError) as caught:
+        execute_ddl(pool, TABLE, on_progress=watch)
+    assert isinstance(caught.value.__cause__, ConfigError)
