@@ -23,6 +23,8 @@ from dsql_fast import (
     bulk_insert,
 )
 from dsql_fast.bulk import RowRange, ledger_ddl
+from dsql_fast.bulk._batches import measured
+from dsql_fast.bulk._run import Run, checked
 
 from .conftest import Table
 
@@ -464,6 +466,34 @@ def test_an_async_callback_needs_the_asynchronous_function(pool: Pool, table: Ta
     with pytest.raises(BulkError) as caught:
         bulk_insert(pool, "loose", items(5), on_progress=note)
     assert isinstance(caught.value.__cause__, ConfigError)
+
+
+def test_somebody_else_in_the_ledger(pool: Pool, table: Table) -> None:
+    run_id = uuid.uuid4()
+
+    def rows(digest: int) -> Iterator[tuple[int, str]]:
+        # Behind the look into the ledger: as an attempt of another process would that is committed only now.
+        table("INSERT INTO bulk_ledger (run_id, first_row, rows, digest) VALUES (%s, 0, 10, %s)", run_id, digest)
+        yield from items(10)
+
+    with pytest.raises(BulkError, match="the ledger has other rows of this run from row 0 on"):
+        bulk_insert(pool, "loose", rows(1), ledger="bulk_ledger", resume=run_id)
+    assert table.ids() == []
+    table("DELETE FROM bulk_ledger")
+    whole = sum(measured(row, at)[1] for at, row in enumerate(items(10)))
+    result = bulk_insert(pool, "loose", rows(whole), ledger="bulk_ledger", resume=run_id)
+    assert (result.complete, result.inserted) == (True, 0)
+    assert table.ids() == []
+
+
+def test_a_batch_that_is_unknown_is_cut_again_as_it_was() -> None:
+    # Its COMMIT may still be on the way: only under the same key can one of the two win.
+    order = checked("t", columns=None, batch_rows=7, batch_bytes=10**6, key=None, ledger="l")
+    result = BulkResult(uuid.uuid4(), "t", "ledger", unknown=(RowRange(10, 20, 0),))
+    cutter = Run(order, result).begin()
+    batches = [batch for row in items(25) for batch in cutter.add(row)] + cutter.end()
+    starts = [batch.start for batch in batches]
+    assert {0, 10, 20} <= set(starts)
 
 
 def test_the_ledger(pool: Pool, table: Table) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -27,6 +28,7 @@ from dsql_fast import (
     wait_for_jobs,
     wait_for_jobs_async,
 )
+from waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +65,7 @@ def test_a_file_of_statements(pool: Pool, look: Look) -> None:
     )  # fmt: skip
     assert look.indexes() == {"by_name": True, "by_mail": True}
     assert report.jobs == ()
-    assert pickle.loads(pickle.dumps(report)) == report
+    assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301 - our own
 
 
 @pytest.mark.parametrize("autocommit", [False, True])
@@ -158,14 +160,14 @@ def test_a_statement_that_fails_ends_it(pool: Pool, look: Look) -> None:
 def test_a_job_that_fails_tells_what_to_drop(faulty: LocalCluster, pool: Pool, look: Look) -> None:
     execute_ddl(pool, TABLE)
     look("INSERT INTO people VALUES (1, 'a', 'm'), (2, 'b', 'm')")
-    with pytest.raises(JobFailed, match="DROP INDEX public.by_mail") as caught:
+    with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_mail") as caught:
         execute_ddl(pool, INDEXES, poll_interval=0.01)
     error = caught.value
     assert error.job.failed
     assert error.job.details == "found duplicate key(s) while validating index uniqueness"
     assert statuses(error.report)[1] == "failed"
     assert look.indexes()["by_mail"] is False
-    again = pickle.loads(pickle.dumps(error))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(again), again.report, again.job) == (JobFailed, error.report, error.job)
     look("DELETE FROM people WHERE id = 2")
     with pytest.raises(DDLError, match="42P07"):  # it is still in the way
@@ -182,7 +184,7 @@ def test_an_invalid_index_is_no_index_that_exists(faulty: LocalCluster, pool: Po
     with pytest.raises(JobFailed, match="no luck"):
         execute_ddl(pool, statement, poll_interval=0.01)
     # The server makes no job of it, and says nothing.
-    with pytest.raises(JobFailed, match="DROP INDEX public.by_name"):
+    with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_name"):
         execute_ddl(pool, statement, poll_interval=0.01)
     look("DROP INDEX by_name")
     assert execute_ddl(pool, statement, poll_interval=0.01).complete
@@ -222,6 +224,43 @@ def test_jobs_that_are_not_waited_for(faulty: LocalCluster, pool: Pool, look: Lo
     assert seen.count("completed") == 2
     assert execute_ddl(pool, FILE, resume=report).complete
     assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_a_constraint_is_validated_by_a_job(pool: Pool, look: Look) -> None:
+    execute_ddl(pool, [TABLE, "ALTER TABLE people ADD CONSTRAINT named CHECK (name <> '') NOT VALID"])
+    statement = "ALTER TABLE ASYNC people VALIDATE CONSTRAINT named"
+    report = execute_ddl(pool, statement, poll_interval=0.01)
+    assert report.complete
+    assert report.statements[0].job is not None
+    assert report.statements[0].job.job_type == "VALIDATE_CONSTRAINT"
+    look("ALTER TABLE people ADD CONSTRAINT mailed CHECK (mail <> '') NOT VALID")
+    look("ALTER TABLE people DROP CONSTRAINT mailed")
+    look("INSERT INTO people VALUES (1, 'a', '')")
+    look("ALTER TABLE people ADD CONSTRAINT mailed CHECK (mail <> '') NOT VALID")
+    with pytest.raises(JobFailed) as caught:
+        execute_ddl(pool, statement.replace("named", "mailed"), poll_interval=0.01)
+    assert "DROP INDEX" not in str(caught.value)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_job_that_is_listed_no_more_is_judged_by_its_index(
+    faulty: LocalCluster, pool: Pool, look: Look, works: bool
+) -> None:
+    if not works:
+        faulty.faults.fail_jobs()
+    report = execute_ddl(pool, [TABLE, INDEXES[0]], wait_for_indexes=False)
+    (job,) = report.jobs
+    eventually(
+        lambda: look("SELECT status FROM sys.jobs WHERE job_id = %s", job.job_id)[0][0] in {"completed", "failed"}
+    )
+    # Another id: as if this one had been forgotten.
+    known = replace(job, job_id="forgotten", object_name="public.by_name", job_type="INDEX_BUILD")
+    old = report.changed(replace(report.statements[1], job=known))
+    if works:
+        assert execute_ddl(pool, [TABLE, INDEXES[0]], resume=old).complete
+    else:
+        with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_name"):
+            execute_ddl(pool, [TABLE, INDEXES[0]], resume=old)
 
 
 def test_jobs_that_nobody_knows(pool: Pool) -> None:

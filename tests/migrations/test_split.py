@@ -42,9 +42,11 @@ def test_statements(text: str, statements: list[str]) -> None:
 
 
 PIECES = st.sampled_from(
-    [";", "'", '"', "''", "$$", "$a$", "$", "--", "/*", "*/", "\n", " ", "(", ")", "E'", "e", "\\", "begin", "atomic"]
-    + ["end", "case", "select", "a", "é", "1", "1.5", "/", "*", "-", "+", "_", "."]
-)  # fmt: skip
+    [
+        *(";", "'", '"', "''", "$$", "$a$", "$", "--", "/*", "*/", "\n", " ", "(", ")", "E'", "e", "\\"),
+        *("begin", "atomic", "end", "case", "select", "a", "é", "1", "1.5", "/", "*", "-", "+", "_", "."),
+    ]
+)
 
 
 @settings(max_examples=1_000)

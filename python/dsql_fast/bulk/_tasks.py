@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from .._statements import Tell, carry_out_async
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from .._statements import AsyncSession
     from ._account import BulkResult
@@ -61,7 +62,7 @@ class Tasks:
 
     async def _batches(self, rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Batch, None]:
         cutter = self._run.begin()
-        if hasattr(rows, "__aiter__"):
+        if isinstance(rows, AsyncIterable):
             async for row in rows:
                 for batch in cutter.add(row):
                     yield batch

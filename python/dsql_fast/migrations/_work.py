@@ -220,7 +220,7 @@ def await_jobs(
     while True:
         jobs = yield from look(known)
         for old, job in zip(known, jobs, strict=True):
-            if on_progress is not None and (job != old or job.completed):
+            if on_progress is not None and job != old:
                 yield Tell(on_progress, job)
         known = jobs
         for job in jobs:
