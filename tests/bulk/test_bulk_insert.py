@@ -276,7 +276,7 @@ def test_a_ledger_tells_by_the_runs_id_alone(faulty: LocalCluster, pool: Pool, t
     with pytest.raises(BulkError) as caught:
         bulk_insert(pool, "loose", items(100), batch_rows=10, ledger="bulk_ledger", on_progress=crash)
     run_id = caught.value.result.run_id
-    resumed = bulk_insert(pool, "loose", items(100), batch_rows=10, ledger="bulk_ledger", resume=run_id)
+    resumed = bulk_insert(pool, "loose", items(100), batch_rows=8, ledger="bulk_ledger", resume=run_id)
     assert resumed.committed == (RowRange(0, 100, 0),)
     assert table.ids() == list(range(100))
     written = table("SELECT sum(rows), count(DISTINCT run_id) FROM bulk_ledger")

@@ -204,7 +204,7 @@ def test_a_cancellation_while_others_end_is_not_swallowed(faulty: LocalCluster, 
             failing.set()
             raise LookupError
 
-        faulty.faults.latency(commit=5)  # those under way are: the run waits for them
+        faulty.faults.latency(commit=600)  # longer than anybody waits for
         task = asyncio.create_task(
             bulk_insert_async(pool, "loose", rows(), batch_rows=10, ledger="bulk_ledger", connections=2)
         )

@@ -184,8 +184,9 @@ def test_an_invalid_index_is_no_index_that_exists(faulty: LocalCluster, pool: Po
     with pytest.raises(JobFailed, match="no luck"):
         execute_ddl(pool, statement, poll_interval=0.01)
     # The server makes no job of it, and says nothing.
-    with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_name"):
-        execute_ddl(pool, statement, poll_interval=0.01)
+    for wait in (True, False):
+        with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_name"):
+            execute_ddl(pool, statement, poll_interval=0.01, wait_for_indexes=wait)
     look("DROP INDEX by_name")
     assert execute_ddl(pool, statement, poll_interval=0.01).complete
     assert execute_ddl(pool, statement, poll_interval=0.01).complete

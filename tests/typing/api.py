@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import botocore.session
 import psycopg
@@ -24,6 +24,9 @@ from dsql_fast import (
     RetryState,
     TokenSource,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 class Thing:
@@ -219,3 +222,22 @@ dsql_fast.connect("host", nonsense=1)  # type: ignore[call-arg]  # pyright: igno
 dsql_fast.connect("host", password="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 TokenSource("host", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 dsql_fast.generate_token("host", now="today")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# Work of several transactions.
+
+assert_type(dsql_fast.execute_ddl(pool, ["create table t (id int)"], resume=None), dsql_fast.DDLReport)
+assert_type(dsql_fast.wait_for_jobs(pool, ["job"]), tuple[dsql_fast.Job, ...])
+assert_type(dsql_fast.bulk_insert(pool, "t", [(1,)], key=("id",), on_progress=print), dsql_fast.BulkResult)
+
+
+async def several() -> None:
+    async def rows() -> AsyncIterator[tuple[int]]:
+        yield (1,)
+
+    report = await dsql_fast.execute_ddl_async(pool, "create table t (id int)")
+    assert_type(report, dsql_fast.DDLReport)
+    result = await dsql_fast.bulk_insert_async(pool, "t", rows(), ledger="l", resume=None)
+    assert_type(result, dsql_fast.BulkResult)
+
+
+dsql_fast.bulk_insert(pool, "t", [(1,)], batch_rows="7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
