@@ -11,14 +11,18 @@ import pytest
 import dsql_fast
 
 PUBLIC = {
+    "AccessDenied",
     "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
     "BulkError",
     "BulkOutcomeUnknown",
     "BulkResult",
+    "ClockSkew",
     "CommitOutcomeUnknown",
     "ConfigError",
+    "ConflictRetriesExhausted",
+    "ConnectError",
     "Connection",
     "ConnectionPool",
     "Credentials",
@@ -38,12 +42,15 @@ PUBLIC = {
     "NestedTransaction",
     "PartlyDone",
     "PoolTimeout",
+    "RateExceeded",
     "RetryPolicy",
     "RetryState",
     "TokenSource",
+    "TooManyConnections",
     "TransactionAborted",
     "TransactionEnded",
     "TransactionError",
+    "WakingUp",
     "__version__",
     "bulk_insert",
     "bulk_insert_async",
@@ -106,7 +113,7 @@ def test_errors_are_one_tree() -> None:
         for value in (getattr(dsql_fast, name) for name in PUBLIC)
         if isclass(value) and issubclass(value, Exception)
     }
-    assert len(errors) == 20
+    assert len(errors) == 27
     assert all(issubclass(error, dsql_fast.Error) for error in errors)
     assert all(error.__module__ == "dsql_fast" for error in errors - {dsql_fast.PoolTimeout})
     assert issubclass(dsql_fast.ConfigError, ValueError)

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from ._credentials import Credentials
     from ._credentials._assume_role import AssumeRole
     from ._errors import (
+        AccessDenied,
         BulkError,
         BulkOutcomeUnknown,
+        ClockSkew,
         CommitOutcomeUnknown,
         ConfigError,
+        ConflictRetriesExhausted,
+        ConnectError,
         CredentialsError,
         CredentialsExpired,
         CredentialsNotFound,
@@ -28,9 +32,12 @@ if TYPE_CHECKING:
         JobTimeout,
         NestedTransaction,
         PartlyDone,
+        RateExceeded,
+        TooManyConnections,
         TransactionAborted,
         TransactionEnded,
         TransactionError,
+        WakingUp,
     )
     from ._native import __version__
     from ._retry import RetryPolicy, RetryState
@@ -61,14 +68,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccessDenied",
     "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
     "BulkError",
     "BulkOutcomeUnknown",
     "BulkResult",
+    "ClockSkew",
     "CommitOutcomeUnknown",
     "ConfigError",
+    "ConflictRetriesExhausted",
+    "ConnectError",
     "Connection",
     "ConnectionPool",
     "Credentials",
@@ -88,12 +99,15 @@ __all__ = [
     "NestedTransaction",
     "PartlyDone",
     "PoolTimeout",
+    "RateExceeded",
     "RetryPolicy",
     "RetryState",
     "TokenSource",
+    "TooManyConnections",
     "TransactionAborted",
     "TransactionEnded",
     "TransactionError",
+    "WakingUp",
     "__version__",
     "bulk_insert",
     "bulk_insert_async",
@@ -119,8 +133,12 @@ __all__ = [
 _ERRORS = (
     "BulkError",
     "BulkOutcomeUnknown",
+    "AccessDenied",
+    "ClockSkew",
     "CommitOutcomeUnknown",
     "ConfigError",
+    "ConflictRetriesExhausted",
+    "ConnectError",
     "CredentialsError",
     "CredentialsExpired",
     "CredentialsNotFound",
@@ -133,9 +151,12 @@ _ERRORS = (
     "JobTimeout",
     "NestedTransaction",
     "PartlyDone",
+    "RateExceeded",
+    "TooManyConnections",
     "TransactionAborted",
     "TransactionEnded",
     "TransactionError",
+    "WakingUp",
 )
 _BULK = ("BulkResult", "bulk_insert", "bulk_insert_async", "create_ledger", "create_ledger_async")
 _MIGRATIONS = (

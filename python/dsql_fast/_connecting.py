@@ -13,15 +13,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from . import _telemetry
+from ._both import as_both
 from ._config import READ_ENVIRONMENT, needs_profile_region, parse_config
+from ._diagnosis import Known, diagnose, token_facts
 from ._tokens import shared_source
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
 
     from ._config import Config
     from ._tokens import TokenSource
+
+    E = TypeVar("E", bound=BaseException)
 
 # Hosts whose certificate is not signed by an Amazon root but by one that the system trusts (a proxy of the
 # company's, a local cluster): the bundled roots are not tried again for them in this process.
@@ -59,7 +63,10 @@ class Driver(Protocol):
         """
 
     def refusal(self, error: BaseException) -> str | None:
-        """Return what the server, or TLS, said, with the hint; None if the error is not of a connect."""
+        """Return what the server, TLS or the network said, with the hint; None if the error is not of a connect.
+
+        It may be empty, as a ``TimeoutError``'s is: the name of the error's class tells too.
+        """
 
 
 class Plan:
@@ -93,13 +100,28 @@ class Plan:
 class Attempt:
     """The tries of one connect. At most three: as configured, with the other roots, with a new token."""
 
-    __slots__ = ("_other_trust_tried", "_plan", "_system_trust", "source")
+    __slots__ = ("_other_trust_tried", "_plan", "_system_trust", "_token", "source")
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._other_trust_tried = False
         self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
         self.source = plan.source
+        self._token: str | None = None
+
+    def token(self) -> str:
+        """Return the password for the next try.
+
+        Raises:
+            CredentialsError: no usable AWS credentials.
+        """
+        self._token = token = self.source.token()
+        return token
+
+    async def token_async(self) -> str:
+        """As `token`, never blocking the event loop."""
+        self._token = token = await self.source.token_async()
+        return token
 
     def arguments(self) -> dict[str, Any]:
         """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared."""
@@ -127,6 +149,42 @@ class Attempt:
             )
             return True
         return False
+
+    def diagnosed(self, failure: E) -> E:
+        """Return the failure that ends the connect as one that tells why, and what to do: a `ConnectError` too.
+
+        What is no failure of a connect is returned as it came. To be called once, after the last try: then the
+        token is forgotten, since an attempt stands among the locals of the frame that raises.
+        """
+        token, self._token = self._token, None
+        text = self._plan.driver.refusal(failure)
+        if text is None:
+            return failure
+        diagnosis = diagnose(f"{text}\n{type(failure).__name__}", self._known(token))
+        return as_both(failure, diagnosis.error, diagnosis.facts())
+
+    def _known(self, token: str | None) -> Known:
+        config = self._plan.config
+        return Known(
+            now=time.time(),
+            host=config.endpoint.host,
+            region=config.endpoint.region,
+            user=config.user,
+            dialled=config.hostaddr,
+            port=config.port,
+            options=config.driver.get("options"),
+            token=None if token is None else token_facts(token),
+            credential_source=config.provider.name,
+            credentials_end=self.source._credentials_end,  # noqa: SLF001 (ours)
+            roots=self._roots(),
+        )
+
+    def _roots(self) -> tuple[str, ...]:
+        """Name the roots that a certificate was held against."""
+        if not self._plan.trusts_only_amazon:
+            return (self._plan.config.driver.get("sslrootcert", "none"),)
+        both = ("the Amazon roots", "this system's roots")
+        return both if self._other_trust_tried else both[self._system_trust :][:1]
 
     def connected(self) -> None:
         """Take note of what worked."""

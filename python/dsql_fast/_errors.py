@@ -9,10 +9,17 @@
     │   ├── CredentialsExpired           those that were found have ended, or end within a second
     │   └── CredentialsTimeout           the source of the credentials does not answer, or not just now
     ├── DriverError (ImportError)        the database driver, or its libpq, is missing or too old
+    ├── ConnectError                     also the driver's: no connection; tells the likeliest cause and what to do
+    │   ├── AccessDenied                 the cluster turned the token away
+    │   │   └── ClockSkew                ... for its time: the clocks of this machine and of the cluster differ
+    │   ├── RateExceeded                 too many new connections a second
+    │   ├── TooManyConnections           too many connections at once
+    │   └── WakingUp                     the cluster was asleep; it is on its way
     ├── TransactionError                 a transaction cannot be run, or be committed, as it stands
     │   ├── NestedTransaction            one inside another: DSQL has no savepoints
     │   ├── TransactionAborted           it had failed, and the function that ran in it hid that; nothing applied
     │   └── TransactionEnded             the function ended it itself
+    ├── ConflictRetriesExhausted         also the driver's: the last attempt lost against another transaction too
     ├── CommitOutcomeUnknown             COMMIT was sent, and no answer came: applied or not
     └── PartlyDone                       work of several transactions ended in the middle: some of it is applied
         ├── DDLError                     a statement of `execute_ddl` failed; has `.report`
@@ -23,8 +30,9 @@
             └── BulkOutcomeUnknown       since a batch's outcome is unknown (CommitOutcomeUnknown too)
 
 What a server or the driver refuses stays an exception of the driver's (``psycopg.OperationalError``),
-so that existing ``except`` clauses keep working. ``dsql_fast.psycopg.PoolTimeout`` is both psycopg_pool's
-and an `Error`. `CommitOutcomeUnknown` is *not* a driver's OperationalError: there are programs that run again
+so that existing ``except`` clauses keep working: a `ConnectError` and a `ConflictRetriesExhausted` are of
+both kinds (`_both`). ``dsql_fast.psycopg.PoolTimeout`` is both psycopg_pool's and an `Error`.
+`CommitOutcomeUnknown` is *not* a driver's OperationalError: there are programs that run again
 whatever raises one, and this must not be run again unseen.
 
 No message holds a token or a secret.
@@ -37,9 +45,16 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, TypeVar
+    from typing import Any, Literal, TypeVar
 
     E = TypeVar("E", bound=BaseException)
+
+_PAGE = "https://github.com/dsql-fast/dsql-fast/blob/main/docs/errors.md"
+
+
+def docs_link(section: str) -> str:
+    """Return the address of a section of ``docs/errors.md``."""
+    return f"{_PAGE}#{section}"
 
 
 class Error(Exception):
@@ -84,6 +99,82 @@ class DriverError(Error, ImportError):
     __module__ = "dsql_fast"
 
 
+class ConnectError(Error):
+    """There is no connection: the cluster turned it away, or was not reached.
+
+    Raised as an instance of the driver's exception class too. Its text begins with the driver's own, whole and
+    unchanged; ``args`` are the driver's. It follows what is known from the text alone, since psycopg has no
+    SQLSTATE for a failed connect. What the client does not know is None.
+
+    Attributes:
+        kind: the case, a word that does not change: the section of ``docs/errors.md``.
+        cause: the likeliest cause, a sentence.
+        next_step: what to do about it.
+        docs: the address of the section.
+        permanent: connecting again does not help until somebody changes something.
+        hint: the server's HINT.
+        host: the cluster's host.
+        region: the Region that the token was signed for.
+        user: the database role.
+        action: what the token was signed for: ``DbConnect`` or ``DbConnectAdmin``.
+        token_age: seconds since the token was signed, by this machine's clock.
+        token_expires_in: seconds until the token ends; less than 0 if it has.
+        credential_source: where the credentials that signed it came from, in words.
+        credentials_expire_in: seconds until these credentials end, where they tell their end.
+    """
+
+    __module__ = "dsql_fast"
+
+    kind: str = "unknown"
+    cause: str = ""
+    next_step: str = ""
+    docs: str = docs_link("unknown")
+    permanent: bool = False
+    hint: str | None = None
+    host: str | None = None
+    region: str | None = None
+    user: str | None = None
+    action: str | None = None
+    token_age: float | None = None
+    token_expires_in: float | None = None
+    credential_source: str | None = None
+    credentials_expire_in: float | None = None
+    _advice: str = ""
+
+    def __str__(self) -> str:
+        return _with_advice(super().__str__(), self._advice)
+
+
+class AccessDenied(ConnectError):  # noqa: N818 (the server's words)
+    """The cluster turned the token away; `kind` and `next_step` tell what for, as far as it is known."""
+
+    __module__ = "dsql_fast"
+
+
+class ClockSkew(AccessDenied):
+    """The cluster turned the token away for its time, and the clocks of this machine and of the cluster differ."""
+
+    __module__ = "dsql_fast"
+
+
+class RateExceeded(ConnectError):  # noqa: N818 (the server's words)
+    """More new connections a second than the cluster admits: of all its clients together."""
+
+    __module__ = "dsql_fast"
+
+
+class TooManyConnections(ConnectError):  # noqa: N818 (the server's words)
+    """More connections at once than the cluster admits: of all its clients together."""
+
+    __module__ = "dsql_fast"
+
+
+class WakingUp(ConnectError):  # noqa: N818 (the server's words)
+    """The cluster was asleep, and is waking up: connect again in a moment."""
+
+    __module__ = "dsql_fast"
+
+
 class TransactionError(Error):
     """A transaction cannot be run, or be committed, as it stands. Nothing of it was applied, but see below."""
 
@@ -110,6 +201,33 @@ class TransactionEnded(TransactionError):  # noqa: N818
     """
 
     __module__ = "dsql_fast"
+
+
+class ConflictRetriesExhausted(Error):  # noqa: N818
+    """A transaction lost against another one in its last attempt too, and the policy has no more of them.
+
+    Raised as an instance of the class of the last attempt's error too (``psycopg.errors.SerializationFailure``);
+    its text begins with that error's own. Nothing was applied.
+
+    Attributes:
+        attempts: how many there were.
+        elapsed: seconds since the first one began.
+        kind: of the last conflict: ``"data"`` (OC000) or ``"schema"`` (OC001).
+        next_step: what to do about it.
+        docs: where it is written about.
+    """
+
+    __module__ = "dsql_fast"
+
+    attempts: int = 0
+    elapsed: float = 0.0
+    kind: Literal["data", "schema"] = "data"
+    next_step: str = ""
+    docs: str = docs_link("conflict-retries-exhausted")
+    _advice: str = ""
+
+    def __str__(self) -> str:
+        return _with_advice(super().__str__(), self._advice)
 
 
 class CommitOutcomeUnknown(Error):  # noqa: N818
@@ -205,6 +323,10 @@ class BulkOutcomeUnknown(BulkError, CommitOutcomeUnknown):  # noqa: N818
     """The COMMIT of a batch was sent, and no answer came: nothing tells whether its rows are written."""
 
     __module__ = "dsql_fast"
+
+
+def _with_advice(said: str, advice: str) -> str:
+    return "\n".join(part for part in (said, advice) if part)
 
 
 def noted(error: BaseException, note: str) -> None:

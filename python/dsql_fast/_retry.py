@@ -14,8 +14,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from . import _telemetry
+from ._both import narrow
 from ._conflict import conflict_kind, is_unavailable, sqlstate
-from ._errors import CommitOutcomeUnknown, ConfigError, noted
+from ._errors import CommitOutcomeUnknown, ConfigError, ConflictRetriesExhausted, docs_link, noted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -204,7 +205,7 @@ class Run:
         delay = self._delay(kind)
         elapsed = self._elapsed()
         if self._attempt >= self.policy.max_attempts or self._is_late(elapsed + delay):
-            self._attempts_end(error)
+            self._attempts_end(error, kind)
             return None
         _telemetry.record(
             "transaction_retried",
@@ -227,7 +228,7 @@ class Run:
         if self._is_late(self._elapsed()):
             # The hook took long, or the wait did.
             self._attempt -= 1
-            self._attempts_end(state.error)
+            self._attempts_end(state.error, state.kind)
             raise state.error
 
     def stopped(self, error: BaseException) -> None:
@@ -242,7 +243,7 @@ class Run:
         else:
             self._mark_interrupted(error)
 
-    def _attempts_end(self, error: BaseException) -> None:
+    def _attempts_end(self, error: BaseException, kind: FailureKind) -> None:
         _telemetry.record(
             "retries_exhausted",
             logging.WARNING,
@@ -251,7 +252,25 @@ class Run:
             self._elapsed(),
             _named(error),
         )
-        self._give_up(error)
+        if self._outcome_unknown or kind not in _ADVICE:
+            self._give_up(error)
+        elif not narrow(error, ConflictRetriesExhausted, self._exhausted(kind)):
+            self._give_up(error)  # an error of Python's own, raised from a conflict: the note has to do
+
+    def _exhausted(self, kind: FailureKind) -> dict[str, object]:
+        """Return what a `ConflictRetriesExhausted` tells."""
+        elapsed = self._elapsed()
+        section = docs_link("conflict-retries-exhausted")
+        attempts = f"{self._attempt} attempt{'s' * (self._attempt > 1)}"
+        return {
+            "attempts": self._attempt,
+            "elapsed": elapsed,
+            "kind": kind,
+            "next_step": _ADVICE[kind],
+            "docs": section,
+            "_advice": f"Given up after {attempts} in {elapsed:.3f} s: nothing was applied.\n"
+            f"Next step: {_ADVICE[kind]}.\nMore: {section}",
+        }
 
     def _is_late(self, elapsed: float) -> bool:
         return self.policy.deadline is not None and elapsed >= self.policy.deadline
@@ -315,7 +334,8 @@ class Run:
         return CommitOutcomeUnknown(
             "COMMIT was sent, and no answer told its outcome: the transaction is applied or not (the last of "
             f"{self._attempt} attempts ended with {_named(error)}). Look in the database before doing it again; "
-            "if doing it twice is as good as once, pass idempotent=True",
+            "if doing it twice is as good as once, pass idempotent=True. More: "
+            + docs_link("commit-outcome-unknown"),
         )
 
 
@@ -324,6 +344,14 @@ _EVENTS: dict[FailureKind, _telemetry.Event] = {
     "schema": "conflict_schema",
     "lost": "transaction_lost",
     "unavailable": "transaction_unavailable",
+}
+# Never with a code in parentheses: `conflict_kind` may read it in the text.
+_ADVICE: dict[FailureKind, str] = {
+    "data": (
+        "give rows that many write more attempts (RetryPolicy(max_attempts=...), or a later deadline), or spread "
+        "the writes over more rows (a balance as the sum of its entries, say)"
+    ),
+    "schema": "run it again when the DDL or GRANT that goes on beside it is over, or with more attempts",
 }
 
 

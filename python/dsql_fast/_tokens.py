@@ -143,6 +143,8 @@ class TokenSource(TokenCache):
     _timeout: float
     _renewals_of: tuple[int, set[Lease]]
     _dropped_at: float
+    # When the credentials end that signed the last token, in Unix seconds; None where they do not tell.
+    _credentials_end: float | None
 
     def __new__(
         cls,
@@ -207,6 +209,7 @@ class TokenSource(TokenCache):
         self._timeout = credentials_timeout
         self._renewals_of = (os.getpid(), set())
         self._dropped_at = float("-inf")
+        self._credentials_end = None
         return self
 
     def __repr__(self) -> str:
@@ -407,6 +410,7 @@ class TokenSource(TokenCache):
     def _sign(self, keys: Credentials) -> tuple[str, float, float]:
         now = self._clock() if self._clock is not None else None
         endpoint = self._endpoint
+        self._credentials_end = None if keys.expires_at is None else keys.expires_at.timestamp()
         return sign_token(keys, endpoint.host, endpoint.region, self._action, self._lifetime, now)
 
     def _failed(self, lease: Lease, failure: Error) -> Error:

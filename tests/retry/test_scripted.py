@@ -90,12 +90,12 @@ def test_a_conflict_is_run_again_wherever_it_comes(shell: Shell, way: str, where
     assert dsql_fast.counters() == {"conflict_data": 2, "transaction_retried": 2}
 
 
-def test_the_last_error_itself_is_raised_with_the_attempts_noted(shell: Shell) -> None:
+def test_the_last_error_itself_is_raised_with_the_attempts_told(shell: Shell) -> None:
     with ScriptedServer(COMMIT=[DATA] * 9) as server:
         with pytest.raises(psycopg.errors.SerializationFailure, match="OC000") as caught:
             shell.on_connection(server.conninfo, write)
         assert server.executed("COMMIT") == 4
-        assert "after 4 attempts" in notes(caught.value)
+        assert "after 4 attempts" in str(caught.value)
     assert dsql_fast.counters()["retries_exhausted"] == 1
 
 

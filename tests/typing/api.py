@@ -216,6 +216,18 @@ except dsql_fast.PoolTimeout as error:
     also_theirs: psycopg_pool.PoolTimeout = error
     also_ours: dsql_fast.Error = error
 
+try:
+    dsql_fast.connect("host")
+except dsql_fast.AccessDenied as refusal:
+    assert_type(refusal.kind, str)
+    assert_type(refusal.permanent, bool)
+    assert_type(refusal.hint, str | None)
+    assert_type(refusal.token_age, float | None)
+    connect_error: dsql_fast.ConnectError = refusal
+except dsql_fast.ConflictRetriesExhausted as exhausted:
+    assert_type(exhausted.attempts, int)
+    assert_type(exhausted.kind, Literal["data", "schema"])
+
 # What must be refused: an ignore that is not needed is an error.
 
 dsql_fast.connect("host", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -70,7 +70,7 @@ class Connection(psycopg.Connection[Row]):
         Raises:
             ConfigError: something cannot be used. Nothing was sent.
             CredentialsError: no usable AWS credentials. Nothing was sent.
-            psycopg.OperationalError: the connection failed or was refused.
+            ConnectError: the connection failed or was refused; also a ``psycopg.OperationalError``.
         """
         attempt: Attempt | None = None
         while True:
@@ -78,7 +78,7 @@ class Connection(psycopg.Connection[Row]):
                 if attempt is None:
                     attempt = begin(conninfo, cast("dict[str, Any]", kwargs))
                 connection = super().connect(
-                    password=attempt.source.token(),
+                    password=attempt.token(),
                     autocommit=autocommit,
                     prepare_threshold=prepare_threshold,
                     context=context,
@@ -92,7 +92,10 @@ class Connection(psycopg.Connection[Row]):
                 attempt.connected()
                 return connection
             without_frames(failure)
-            if attempt is None or not attempt.again(failure):
+            if attempt is None:
+                break
+            if not attempt.again(failure):
+                failure = attempt.diagnosed(failure)
                 break
         del conninfo, kwargs
         try:
@@ -123,7 +126,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         Raises:
             ConfigError: something cannot be used. Nothing was sent.
             CredentialsError: no usable AWS credentials. Nothing was sent.
-            psycopg.OperationalError: the connection failed or was refused.
+            ConnectError: the connection failed or was refused; also a ``psycopg.OperationalError``.
         """
         attempt: Attempt | None = None
         while True:
@@ -131,7 +134,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                 if attempt is None:
                     attempt = await begin_async(conninfo, cast("dict[str, Any]", kwargs))
                 connection = await super().connect(
-                    password=await attempt.source.token_async(),
+                    password=await attempt.token_async(),
                     autocommit=autocommit,
                     prepare_threshold=prepare_threshold,
                     context=context,
@@ -145,7 +148,10 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                 attempt.connected()
                 return connection
             without_frames(failure)
-            if attempt is None or not attempt.again(failure):
+            if attempt is None:
+                break
+            if not attempt.again(failure):
+                failure = attempt.diagnosed(failure)
                 break
         del conninfo, kwargs
         try:

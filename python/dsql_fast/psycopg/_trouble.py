@@ -11,21 +11,9 @@ import time
 import psycopg
 import psycopg_pool
 
-from .._errors import ConfigError, CredentialsError, CredentialsTimeout, Error
+from .._diagnosis import diagnose
+from .._errors import ConfigError, ConnectError, CredentialsError, CredentialsTimeout, Error
 from ._attempt import without_frames
-
-# What waiting does not change: a person must do something. By DSQL's message (psycopg has no SQLSTATE for a
-# failed connect) or OpenSSL's.
-_PERMANENT = (
-    "unable to accept connection, access denied",
-    "invalid sni",
-    "sni was not received",
-    "not supported",  # a start-up parameter
-    "certificate verify failed",
-    "does not match host name",
-)
-# An expired token is renewed, a clock may be set right.
-_PASSING = ("Signature expired", "Signature not yet current")
 
 # For so long after a permanent failure a caller is refused at once; then the next one tries anew (seconds).
 _FRESH = 1.0
@@ -43,10 +31,10 @@ def is_permanent(failure: BaseException) -> bool:
         return False
     if isinstance(failure, (ConfigError, CredentialsError)):
         return True
-    if not isinstance(failure, psycopg.Error):
-        return False
-    text = str(failure)
-    return any(part in text for part in _PERMANENT) and not any(part in text for part in _PASSING)
+    if isinstance(failure, ConnectError):
+        return failure.permanent
+    # Of a `connection_class` that connects in its own way.
+    return isinstance(failure, psycopg.Error) and diagnose(str(failure)).permanent
 
 
 class Trouble:

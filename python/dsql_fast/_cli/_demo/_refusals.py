@@ -73,6 +73,6 @@ def _refusal(attempt: Callable[[], psycopg.Connection[Any]]) -> str:
         attempt().close()
     except psycopg.OperationalError as error:
         # libpq tells first where it connected to; what comes then is the server's, or OpenSSL's.
-        said = _WHERE.sub("", str(error)).split("\n")
+        said = _WHERE.sub("", str(error.args[0])).split("\n")
         return " - ".join(" ".join(line.split()) for line in said)
     return ""
