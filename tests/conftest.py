@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from dsql_fast import _connecting, _endpoint, _telemetry, _tokens
+from dsql_fast import _connecting, _endpoint, _failover, _telemetry, _tokens
 from dsql_fast._botocore import _chains
 from dsql_fast._credentials import _assume_role, _environment
 
@@ -44,7 +44,8 @@ def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(autouse=True)
 def _fresh_process() -> None:
-    """Forget what the package remembers for a whole process: tokens, plans, trusted hosts, sessions, counters."""
+    """Forget what the package remembers for a whole process: tokens, plans, trusted hosts, the
+    endpoints that work, sessions, counters."""
     _tokens._shared.clear()
     _environment._last_environment = None
     _assume_role._held[1].clear()
@@ -53,6 +54,7 @@ def _fresh_process() -> None:
     _telemetry._counters.clear()
     _connecting._system_trust.clear()
     _connecting._plans.clear()
+    _failover._preferences.clear()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ PUBLIC = {
     "BulkResult",
     "ClockSkew",
     "CommitOutcomeUnknown",
+    "Config",
     "ConfigError",
     "ConflictRetriesExhausted",
     "ConnectError",

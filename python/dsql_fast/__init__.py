@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._config import Config
     from ._conflict import conflict_kind, is_conflict, is_occ_error
     from ._credentials import Credentials
     from ._credentials._assume_role import AssumeRole
@@ -77,6 +78,7 @@ __all__ = [
     "BulkResult",
     "ClockSkew",
     "CommitOutcomeUnknown",
+    "Config",
     "ConfigError",
     "ConflictRetriesExhausted",
     "ConnectError",
@@ -170,6 +172,7 @@ _MIGRATIONS = (
 )
 _HOMES = {
     "AssumeRole": "_credentials._assume_role",
+    "Config": "_config",
     "Credentials": "_credentials",
     "RetryPolicy": "_retry",
     "RetryState": "_retry",

@@ -1,6 +1,9 @@
 """One connect: what a driver is given, and what is tried again after a failure. For every driver, sync and async.
 
 A driver's own part is a `Driver`: how it takes its settings, and what its errors say.
+
+Where several endpoints were named, or a name to dial instead of the host, an `Attempt` follows a `Route`: the
+names are resolved here, so that each try is one address, and one deadline holds over all of them.
 """
 
 from __future__ import annotations
@@ -8,18 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from . import _telemetry
 from ._both import as_both
-from ._config import READ_ENVIRONMENT, needs_profile_region, parse_config
+from ._config import READ_ENVIRONMENT, dialled, needs_profile_region, parse_config
 from ._diagnosis import Known, diagnose, token_facts
+from ._errors import noted
+from ._failover import Route, may_move_on, preference_of
 from ._tokens import shared_source
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
     from typing import Any, TypeVar
 
     from ._config import Config
@@ -38,6 +44,8 @@ _NOT_VERIFIED = "certificate verify failed"  # OpenSSL's words
 # Equal calls are put together once: the parts of a plan cost 20 us in a tight loop, but ten times that between
 # two real connects, when none of their code is in the processor's caches. At most so many plans are kept.
 _MOST_PLANS = 64
+# Of a plan's arguments, those for single addresses: a name server may give ever other ones.
+_MOST_DIALLED = 32
 _plans: dict[Hashable, Plan] = {}
 _ENCODED = tuple(map(getattr(os.environ, "encodekey", str), READ_ENVIRONMENT))
 
@@ -68,6 +76,9 @@ class Driver(Protocol):
         It may be empty, as a ``TimeoutError``'s is: the name of the error's class tells too.
         """
 
+    def unreachable(self, text: str) -> Exception:
+        """Return the error that the driver raises where there is no way to a server."""
+
 
 class Plan:
     """What all connects of a driver with equal settings share.
@@ -75,18 +86,37 @@ class Plan:
     Attributes:
         driver: whom they are for.
         config: the settings.
-        source: where their tokens come from.
+        source: where their tokens come from, or the password of an ordinary PostgreSQL.
         trusts_only_amazon: whether the system's roots may be tried after the bundled ones.
+        members: of several endpoints, the plan of each; empty for one endpoint.
+        is_routed: whether a connect resolves names by itself.
     """
 
-    __slots__ = ("_arguments", "config", "driver", "source", "trusts_only_amazon")
+    __slots__ = (
+        "_arguments",
+        "config",
+        "driver",
+        "is_routed",
+        "members",
+        "preference",
+        "source",
+        "trusts_only_amazon",
+    )
 
     def __init__(self, driver: Driver, config: Config) -> None:
         self.driver = driver
         self.config = config
-        self.source: TokenSource = shared_source(config.endpoint, config.action, config.lifetime, config.provider)
+        if config.password is None:
+            self.source = shared_source(config.endpoint, config.action, config.lifetime, config.provider)
+        else:
+            # What a connect uses of a source, a password has too.
+            self.source = cast("TokenSource", config.password)
         self.trusts_only_amazon = config.trusts_only_amazon
-        self._arguments: dict[bool, dict[str, Any]] = {}
+        self.members = tuple(Plan(driver, one) for one in config.alternatives)
+        self.is_routed = bool(self.members) or config.connect_host is not None
+        places = ((one.endpoint, one.port, one.hostaddr, one.connect_host) for one in config.alternatives)
+        self.preference = preference_of(tuple(places))
+        self._arguments: dict[object, dict[str, Any]] = {}
 
     def arguments(self, *, system_trust: bool) -> dict[str, Any]:
         """Return what goes to the driver's ``connect``, all but the password."""
@@ -96,13 +126,53 @@ class Plan:
             self._arguments[system_trust] = found
         return found
 
+    def dialled(self, hostaddr: str, seconds: int | None, *, system_trust: bool) -> dict[str, Any]:
+        """As `arguments`, for one address and so many seconds."""
+        key = (hostaddr, seconds, system_trust)
+        found = self._arguments.get(key)
+        if found is None:
+            config = dialled(self.config, hostaddr, seconds)
+            found = self.driver.arguments(config, system_trust=system_trust)
+            if len(self._arguments) >= _MOST_DIALLED:
+                self._arguments.clear()
+            self._arguments[key] = found
+        return found
+
+    def route(self, now: float) -> Route:
+        """Plan the way of one connect.
+
+        Args:
+            now: monotonic time in seconds.
+        """
+        count = len(self.members) or 1
+        order = self.preference.order(count, now, self.config.return_to_first_secs)
+        deadline = self.config.deadline
+        return Route(order, None if deadline is None else now + deadline)
+
 
 class Attempt:
-    """The tries of one connect. At most three: as configured, with the other roots, with a new token."""
+    """The tries of one connect.
 
-    __slots__ = ("_other_trust_tried", "_plan", "_system_trust", "_token", "source")
+    To one address at most three: as configured, with the other roots, with a new token. Then, if the connect has a
+    route, the next address or endpoint.
+
+    Attributes:
+        source: where the token for the next try comes from.
+    """
+
+    __slots__ = ("_failed", "_other_trust_tried", "_plan", "_route", "_system_trust", "_token", "_whole", "source")
 
     def __init__(self, plan: Plan) -> None:
+        self._whole = plan
+        self._failed: list[str] = []
+        self._route: Route | None = None
+        if plan.is_routed:
+            self._route = plan.route(time.monotonic())
+            if plan.members:
+                plan = plan.members[self._route.endpoint]
+        self._turn_to(plan)
+
+    def _turn_to(self, plan: Plan) -> None:
         self._plan = plan
         self._other_trust_tried = False
         self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
@@ -124,8 +194,67 @@ class Attempt:
         return token
 
     def arguments(self) -> dict[str, Any]:
-        """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared."""
-        return self._plan.arguments(system_trust=self._system_trust)
+        """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared.
+
+        Raises:
+            Exception: the driver's own error, where a name cannot be resolved.
+        """
+        route = self._route
+        if route is None:
+            return self._plan.arguments(system_trust=self._system_trust)
+        if route.address is None:
+            route.found(self._known_address() or self._resolved())
+        return self._dialled(route)
+
+    async def arguments_async(self) -> dict[str, Any]:
+        """As `arguments`; names are resolved off the loop."""
+        route = self._route
+        if route is None:
+            return self._plan.arguments(system_trust=self._system_trust)
+        if route.address is None:
+            route.found(self._known_address() or await self._resolved_async(route))
+        return self._dialled(route)
+
+    def _dialled(self, route: Route) -> dict[str, Any]:
+        seconds = route.seconds(time.monotonic())
+        return self._plan.dialled(str(route.address), seconds, system_trust=self._system_trust)
+
+    def _known_address(self) -> list[str]:
+        hostaddr = self._plan.config.hostaddr
+        return [hostaddr] if hostaddr is not None else []
+
+    def _resolved(self) -> list[str]:
+        name, port = self._name()
+        try:
+            found = socket.getaddrinfo(name, port, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            reason = str(error)
+        else:
+            return _addresses(found)
+        raise self._unresolved(reason)
+
+    async def _resolved_async(self, route: Route) -> list[str]:
+        name, port = self._name()
+        loop = asyncio.get_running_loop()
+        asking = loop.getaddrinfo(name, port, proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM)
+        try:
+            found = await asyncio.wait_for(asking, route.seconds(time.monotonic()))
+        except asyncio.TimeoutError:
+            reason = "the name server did not answer in time"
+        except (OSError, UnicodeError) as error:
+            reason = str(error)
+        else:
+            return _addresses(found)
+        raise self._unresolved(reason)
+
+    def _name(self) -> tuple[str, int]:
+        config = self._plan.config
+        return config.connect_host or config.endpoint.host, config.port
+
+    def _unresolved(self, reason: str) -> Exception:
+        config = self._plan.config
+        what = f"connect_host={config.connect_host}" if config.connect_host else f"the host {config.endpoint.host}"
+        return self._plan.driver.unreachable(f"{what} cannot be resolved: {reason}")
 
     def again(self, failure: BaseException) -> bool:
         """Tell whether another try makes sense, and prepare it."""
@@ -148,7 +277,28 @@ class Attempt:
                 host,
             )
             return True
-        return False
+        return self._route is not None and self._goes_on(self._route, text, failure)
+
+    def _goes_on(self, route: Route, text: str, failure: BaseException) -> bool:
+        before = self._plan
+        failed_at = route.endpoint
+        if not may_move_on(text) or not route.go_on(time.monotonic()):
+            for earlier in self._failed:
+                noted(failure, earlier)
+            return False
+        said = text.strip().partition("\n")[0]
+        self._failed.append(f"tried before: {before.config.endpoint.host}: {said}")
+        self._turn_to(self._whole.members[route.endpoint] if self._whole.members else before)
+        if route.endpoint != failed_at:
+            _telemetry.record(
+                "endpoint_failed_over",
+                logging.WARNING,
+                "no connection to %s, trying %s: %s",
+                before.config.endpoint.host,
+                self._plan.config.endpoint.host,
+                said,
+            )
+        return True
 
     def diagnosed(self, failure: E) -> E:
         """Return the failure that ends the connect as one that tells why, and what to do: a `ConnectError` too.
@@ -170,10 +320,10 @@ class Attempt:
             host=config.endpoint.host,
             region=config.endpoint.region,
             user=config.user,
-            dialled=config.hostaddr,
+            dialled=config.hostaddr if self._route is None else self._route.address,
             port=config.port,
             options=config.driver.get("options"),
-            token=None if token is None else token_facts(token),
+            token=None if token is None or config.password is not None else token_facts(token),
             credential_source=config.provider.name,
             credentials_end=self.source._credentials_end,  # noqa: SLF001 (ours)
             roots=self._roots(),
@@ -188,6 +338,14 @@ class Attempt:
 
     def connected(self) -> None:
         """Take note of what worked."""
+        route = self._route
+        if route is not None and self._whole.members:
+            changed = self._whole.preference.worked(
+                route.endpoint, time.monotonic(), others_failed=bool(self._failed)
+            )
+            if changed and route.endpoint == 0:
+                host = self._plan.config.endpoint.host
+                _telemetry.record("endpoint_returned", logging.INFO, "connecting to %s again", host)
         if not self._other_trust_tried:
             return
         host = self._plan.config.endpoint.host
@@ -203,7 +361,12 @@ class Attempt:
             )
 
 
-def begin(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
+def _addresses(found: Iterable[tuple[Any, ...]]) -> list[str]:
+    # Each once, in the order of the resolver, which knows what this machine reaches best (RFC 6724).
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+def begin(driver: Driver, conninfo: str | Config, keywords: Mapping[str, Any]) -> Attempt:
     """Check a connection's settings.
 
     Raises:
@@ -213,7 +376,7 @@ def begin(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Attempt
     return Attempt(_known_plan(driver, conninfo, keywords) or _new_plan(driver, conninfo, keywords))
 
 
-async def begin_async(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
+async def begin_async(driver: Driver, conninfo: str | Config, keywords: Mapping[str, Any]) -> Attempt:
     """Check a connection's settings; AWS configuration files are read off the loop."""
     plan = _known_plan(driver, conninfo, keywords)
     if plan is None:
@@ -224,7 +387,7 @@ async def begin_async(driver: Driver, conninfo: str, keywords: Mapping[str, Any]
     return Attempt(plan)
 
 
-def _key(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Hashable:
+def _key(driver: Driver, conninfo: str | Config, keywords: Mapping[str, Any]) -> Hashable:
     values = tuple(keywords.values())
     # The types too: 1 and True are equal, and one of them is no port.
     return (driver.name, conninfo, tuple(keywords), values, tuple(map(type, values)), _environment())
@@ -233,7 +396,7 @@ def _key(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Hashable
 def _environment() -> tuple[object, ...]:
     """Return the values of the variables that are read, in whatever form they are at hand.
 
-    ``os.environ.get`` raises and catches an exception for each variable that is not set: sixteen of them are
+    ``os.environ.get`` raises and catches an exception for each variable that is not set: all of them are
     most of what we add to a connect. So its dict is read, where it has one (CPython; tested).
     """
     environ: Any = os.environ
@@ -243,17 +406,24 @@ def _environment() -> tuple[object, ...]:
     return tuple(map(environ.get, READ_ENVIRONMENT))
 
 
-def _known_plan(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Plan | None:
+def _known_plan(driver: Driver, conninfo: str | Config, keywords: Mapping[str, Any]) -> Plan | None:
     try:
         return _plans.get(_key(driver, conninfo, keywords))
     except TypeError:
-        return None  # something that has no hash
+        pass  # something that has no hash: a list of endpoints perhaps
+    with suppress(TypeError):
+        return _plans.get(_key(driver, conninfo, _with_tuples(keywords)))
+    return None
 
 
-def _new_plan(driver: Driver, conninfo: str, keywords: Mapping[str, Any]) -> Plan:
+def _new_plan(driver: Driver, conninfo: str | Config, keywords: Mapping[str, Any]) -> Plan:
     plan = Plan(driver, parse_config(conninfo, keywords, os.environ))
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
     with suppress(TypeError):  # something that has no hash: put together anew at each connect
-        _plans[_key(driver, conninfo, keywords)] = plan
+        _plans[_key(driver, conninfo, _with_tuples(keywords))] = plan
     return plan
+
+
+def _with_tuples(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if type(value) is list else value for name, value in keywords.items()}

@@ -30,6 +30,8 @@ def parse_conninfo(text: object) -> dict[str, str]:
     """
     if not isinstance(text, str):
         raise ConfigError(f"the connection string must be text, not {type(text).__name__}")
+    if "\0" in text:
+        raise ConfigError("the connection string holds a zero byte, where libpq would take it to end")
     scheme, separator, rest = text.partition("://")
     if separator and "=" not in scheme:
         if scheme.lower() not in _SCHEMES:

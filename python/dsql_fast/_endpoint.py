@@ -84,7 +84,7 @@ def resolve_endpoint(
     known_already = _resolved.get(said) if said is not None else None
     if known_already is not None:
         return known_already
-    name = _checked_host(host)
+    name = checked_host(host)
     explicit = checked_region(region) if region is not None else None
     if is_cluster_id(name):
         known = explicit or _fallback_region(environ, profile_region)
@@ -96,7 +96,7 @@ def resolve_endpoint(
     own = region_of_host(name)
     if own is not None and explicit is not None and own != explicit:
         raise ConfigError(
-            f"region={explicit!r} contradicts the host {name}, which is in {own}: drop one of the two",
+            f"region={region!r} contradicts the host {name}, which is in {own}: drop one of the two",
         )
     known = explicit or own
     if known is not None:
@@ -129,7 +129,12 @@ def region_of_host(host: str) -> str | None:
     return labels[2] or None
 
 
-def _checked_host(host: object) -> str:
+def checked_host(host: object) -> str:
+    """Return a host name in lower case.
+
+    Raises:
+        ConfigError: it is not one name and nothing else.
+    """
     if host is None or host == "":
         raise ConfigError(
             "no host: pass the cluster's endpoint (<id>.dsql.<region>.on.aws), or its id with region=",
@@ -166,7 +171,7 @@ def _what_is_wrong(name: str) -> str:
     # The host itself is not repeated: it may be a whole URI, with a password in it.
     character = next((one for one in name if one not in _HOST_CHARACTERS), None)
     reasons = {
-        ",": "the host holds a comma (several endpoints need a connection each: a token is for one host)",
+        ",": "the host holds a comma (several endpoints are a list, host=[..., ...]: a token is for one host)",
         "/": "the host holds a slash (a scheme or a path)",
         ":": "the host holds a colon (pass port= by itself)",
         "@": "the host holds user information (pass user= by itself)",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         "token_dropped",
         "role_renewal_failed",
         "system_trust_used",
+        "endpoint_failed_over",
+        "endpoint_returned",
         "connection_replaced",
         "connection_discarded",
         "conflict_data",
@@ -36,11 +38,12 @@ def counters() -> dict[str, int]:
         A copy. The keys are those that occurred: ``token_renewal_failed``, ``token_dropped`` (the cluster said
         that it had expired), ``role_renewal_failed`` (STS did not give an `AssumeRole` new credentials, and the
         old ones still held), ``system_trust_used`` (the certificate was not signed by an Amazon root, but by one
-        that the system trusts), ``connection_replaced`` and ``connection_discarded`` (by a pool, for age); of
-        `run_transaction`, why an attempt failed: ``conflict_data`` (OC000), ``conflict_schema`` (OC001),
-        ``transaction_lost`` (the connection went before COMMIT), ``transaction_unavailable`` (XX000 before
-        COMMIT), ``commit_outcome_unknown``; and what followed: ``transaction_retried``, ``retries_exhausted``
-        (by attempts or by deadline).
+        that the system trusts), ``endpoint_failed_over`` (one of several endpoints could not be reached, and
+        the next was tried), ``endpoint_returned`` (the first could, again), ``connection_replaced`` and
+        ``connection_discarded`` (by a pool, for age); of `run_transaction`, why an attempt failed:
+        ``conflict_data`` (OC000), ``conflict_schema`` (OC001), ``transaction_lost`` (the connection went before
+        COMMIT), ``transaction_unavailable`` (XX000 before COMMIT), ``commit_outcome_unknown``; and what followed:
+        ``transaction_retried``, ``retries_exhausted`` (by attempts or by deadline).
     """
     return dict(_counters)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._config import Config
     from ._credentials import CredentialsProvider
     from ._credentials._provider import CredentialsSource
     from ._waiting import TokenFuture
@@ -100,6 +101,26 @@ def generate_token(
         del failure  # it refers to this frame: no cycle
 
 
+def _parts_of(config: object, changes: dict[str, Any]) -> tuple[Endpoint, str, int, CredentialsProvider]:
+    """Return what a `TokenSource` is made of, from a `Config`."""
+    # Only here: it is no light import, and a first token from the environment's keys needs none of it.
+    from ._config import Config
+
+    if not isinstance(config, Config):
+        raise ConfigError(
+            f"host must be text, not {type(config).__name__}"
+            if config is not None
+            else "no host: pass the cluster's endpoint (<id>.dsql.<region>.on.aws), or its id with region=",
+        )
+    given = {name: value for name, value in changes.items() if value is not None}
+    one = config.replace(**given) if given else config
+    if one.alternatives:
+        raise ConfigError("a TokenSource is for one endpoint: make one of each of the Config's alternatives")
+    if one.password is not None:
+        one.provider.load()  # refuses, with the reason
+    return one.endpoint, one.action, one.lifetime, one.provider
+
+
 def _loaded(provider: CredentialsProvider) -> Credentials:
     try:
         return provider.load()
@@ -116,10 +137,10 @@ class TokenSource(TokenCache):
     that signed it.
 
     Args:
-        host: the cluster's host, or its id (then a Region is needed).
+        host: the cluster's host, or its id (then a Region is needed). Or a `Config` of one endpoint.
         region: the Region; default: the host's, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's.
-        user: the database role; default ``admin``.
-        token_duration_secs: lifetime of a token in seconds, 1 to 604800; default 900.
+        user: the database role; default the `Config`'s, else ``admin``.
+        token_duration_secs: lifetime of a token in seconds, 1 to 604800; default the `Config`'s, else 900.
         credentials: `Credentials`, `AssumeRole`, botocore's ReadOnlyCredentials, a boto3 or botocore session, or a
             callable (an `async def` for `token_async` only). Default: the environment's keys, read at each
             renewal, else botocore's chain.
@@ -148,11 +169,11 @@ class TokenSource(TokenCache):
 
     def __new__(
         cls,
-        host: str,
+        host: str | Config,
         region: str | None = None,
         *,
-        user: str = "admin",
-        token_duration_secs: int | str = DEFAULT_LIFETIME,
+        user: str | None = None,
+        token_duration_secs: int | str | None = None,
         credentials: CredentialsSource | None = None,
         profile: str | None = None,
         credentials_timeout: float = DEFAULT_CREDENTIALS_TIMEOUT,
@@ -160,8 +181,12 @@ class TokenSource(TokenCache):
     ) -> Self:
         """Check the arguments; nothing is fetched or signed yet."""
         try:
-            lifetime = lifetime_from(token_duration_secs)
-            action = action_for(user)
+            if not isinstance(host, str):
+                said = {"region": region, "user": user, "token_duration_secs": token_duration_secs}
+                parts = _parts_of(host, {**said, "credentials": credentials, "profile": profile})
+                return cls._of(*parts, credentials_timeout=credentials_timeout, clock=clock)
+            lifetime = lifetime_from(DEFAULT_LIFETIME if token_duration_secs is None else token_duration_secs)
+            action = action_for("admin" if user is None else user)
             provider = credentials_provider(credentials, profile, os.environ, environment_by_value=False)
             endpoint = resolve_endpoint(
                 host, region, environ=os.environ, profile_region=lambda: profile_region(profile)

@@ -16,6 +16,7 @@ from dsql_fast._config import Config, driver_arguments, needs_profile_region, pa
 ID = "foo0bar1baz2quux3quuux4q00"
 HOST = f"{ID}.dsql.us-east-1.on.aws"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "fake-secret"}
+FIXED = dsql_fast.Credentials("AKID", "fake-secret")
 
 NEW, OLD = 180000, 150000
 
@@ -83,7 +84,7 @@ def test_a_configuration_shows_no_secret() -> None:
     assert HOST in repr(config)
     assert "fake-secret" not in repr(config)
     with pytest.raises(AttributeError):
-        config.user = "other"  # type: ignore[misc]
+        config.user = "other"
     with pytest.raises(TypeError):
         config.driver["sslmode"] = "disable"  # type: ignore[index]
 
@@ -214,10 +215,18 @@ for _ in range(2):
         (ID, {}, {"AWS_DEFAULT_REGION": "us-east-1"}, False),
         (ID, {"profile": "p"}, {}, True),
         ("db.example", {}, {}, True),
+        ("", {"host": [HOST, HOST]}, {}, False),
+        ("", {"host": [HOST, ID]}, {}, True),
+        ("", {"host": (HOST, ID), "region": "us-east-1"}, {}, False),
+        ("", {"host": [ID, ID], "region": ["us-east-1", None]}, {}, True),
+        (Config(HOST, credentials=FIXED), {}, {}, False),
+        (Config(HOST, credentials=FIXED), {"host": ID}, {}, True),
+        (Config(HOST, credentials=FIXED), {"host": ID, "region": "us-east-1"}, {}, False),
+        (Config(ID, credentials=FIXED, region="us-east-1"), {"user": "a"}, {}, False),
     ],
 )
 def test_when_files_must_be_read_for_a_region(
-    conninfo: str, keywords: dict[str, Any], environ: dict[str, str], needed: bool
+    conninfo: str | Config, keywords: dict[str, Any], environ: dict[str, str], needed: bool
 ) -> None:
     assert needs_profile_region(conninfo, keywords, environ) is needed
 

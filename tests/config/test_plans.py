@@ -47,9 +47,11 @@ def test_every_variable_that_is_read_makes_a_difference() -> None:
         (HOST, {"AWS_PROFILE": "p"}),
         (ID, {**keys, "AWS_DEFAULT_REGION": "us-east-1"}),
         (f"dsql://reader@{HOST}:1/db?sslrootcert=system", keys),
+        ("user=reader", keys),
     ):
         environ = Watched(values)
-        parse_config(conninfo, {}, environ)
+        several = {"host": [HOST, HOST]} if conninfo.startswith("user") else {}
+        parse_config(conninfo, several, environ)
         asked |= environ.asked
     assert asked == set(READ_ENVIRONMENT)
     assert {name for name in READ_ENVIRONMENT if name.startswith("PG")} <= set(LIBPQ_ENVIRONMENT)

@@ -85,6 +85,21 @@ for given in (load, load_async, load(), ReadOnlyCredentials("a", "b", None), bot
 assert_type(Credentials("a", "b").access_key_id, str)
 assert_type(Credentials("a", "b").expires_at, dt.datetime | None)
 
+# Descriptions of connections.
+
+config = dsql_fast.Config("host", region="us-east-1", token_duration_secs=60, connect_host="a")
+assert_type(config, dsql_fast.Config)
+assert_type(config.replace(user=None), dsql_fast.Config)
+assert_type(dsql_fast.Config.from_env(), dsql_fast.Config)
+assert_type(dsql_fast.Config.from_env({"DB_HOST": "a"}, port=1), dsql_fast.Config)
+assert_type(config.alternatives, tuple[dsql_fast.Config, ...])
+dsql_fast.Config(host=["a", "b"], region=("us-east-1", None), port=[1, "2"], return_to_first_secs=1.5)
+TokenSource(config)
+dsql_fast.connect(config, user="reader")
+dsql_fast.pool_kwargs(config)
+ConnectionPool(config)
+AsyncConnectionPool(config, min_size=1)
+
 # Connections.
 
 with dsql_fast.connect("host", user="reader", port=5432, connect_timeout=3) as conn:

@@ -110,6 +110,29 @@ class StaticCredentials(CredentialsProvider):
         return self._identity
 
 
+class NoCredentials(CredentialsProvider):
+    """None: a password is used instead of tokens."""
+
+    __slots__ = ()
+    may_block = False
+
+    def __init__(self) -> None:
+        super().__init__("none")
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return "none: a password is used (DB_USE_IAM=false)"
+
+    def load(self) -> Credentials:
+        """Refuse.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("DB_USE_IAM is false: the connection uses a password, and there are no tokens for it")
+
+
 def credentials_from(value: CredentialsLike) -> Credentials:
     """Turn what a source gave into `Credentials`.
 

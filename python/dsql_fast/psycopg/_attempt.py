@@ -28,16 +28,19 @@ class _Psycopg:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.
         return str(error) if isinstance(error, psycopg.OperationalError) else None
 
+    def unreachable(self, text: str) -> Exception:
+        return psycopg.OperationalError(text)
+
 
 DRIVER = _Psycopg()
 
 
-def begin(conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
+def begin(conninfo: str | Config, keywords: Mapping[str, Any]) -> Attempt:
     """As `_connecting.begin`."""
     return _connecting.begin(DRIVER, conninfo, keywords)
 
 
-async def begin_async(conninfo: str, keywords: Mapping[str, Any]) -> Attempt:
+async def begin_async(conninfo: str | Config, keywords: Mapping[str, Any]) -> Attempt:
     """As `_connecting.begin_async`."""
     return await _connecting.begin_async(DRIVER, conninfo, keywords)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg.rows import AsyncRowFactory, RowFactory
     from typing_extensions import Self, Unpack
 
-    from .._config import ConnectKeywords
+    from .._config import Config, ConnectKeywords
     from .._connecting import Attempt
 
 
@@ -31,7 +31,7 @@ class Connection(psycopg.Connection[Row]):
     @classmethod
     def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
         cls,
-        conninfo: str = "",
+        conninfo: str | Config = "",
         *,
         autocommit: bool = False,
         prepare_threshold: int | None = 5,
@@ -44,19 +44,23 @@ class Connection(psycopg.Connection[Row]):
 
         Args:
             conninfo: the cluster's host or id, a URI (``postgresql://``, ``postgres://``, ``dsql://``) or
-                ``key=value`` pairs. Keywords win over it, and it over the environment.
+                ``key=value`` pairs; or a `Config`. Keywords win over it, and it over the environment.
             autocommit: as in psycopg; default False.
             prepare_threshold: as in psycopg; default 5.
             context: as in psycopg.
             row_factory: as in psycopg; default tuples.
             cursor_factory: as in psycopg.
             **kwargs:
-                ``host``: the cluster's host, or its id (then a Region is needed).
+                ``host``: the cluster's host, or its id (then a Region is needed). A list of them: tried in order
+                where one cannot be reached, each with a token of its own; ``connect_timeout`` (default 30) is for
+                all of them together.
+                ``return_to_first_secs``: seconds after which the first of a list is tried again; default 60.
                 ``region``: default: the host's, else ``AWS_REGION``, ``AWS_DEFAULT_REGION``, the profile's.
                 ``user``: database role; default ``PGUSER``, else ``admin``.
                 ``dbname``: default ``PGDATABASE``, else ``postgres``.
                 ``port``: default ``PGPORT``, else 5432.
                 ``hostaddr``: an IP address to dial; the certificate is verified against ``host`` all the same.
+                ``connect_host``: the same with a name to resolve (an interface endpoint of PrivateLink, a tunnel).
                 ``profile``: AWS profile; beats the environment's keys.
                 ``credentials``: `Credentials`, `AssumeRole`, botocore's ReadOnlyCredentials, a boto3 or botocore
                 session, or a callable; default: the environment's keys, else botocore's chain.
@@ -112,7 +116,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     @classmethod
     async def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
         cls,
-        conninfo: str = "",
+        conninfo: str | Config = "",
         *,
         autocommit: bool = False,
         prepare_threshold: int | None = 5,
@@ -140,7 +144,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                     context=context,
                     row_factory=row_factory,
                     cursor_factory=cursor_factory,
-                    **attempt.arguments(),
+                    **await attempt.arguments_async(),
                 )
             except BaseException as error:  # noqa: BLE001 (raised again below)
                 failure = error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg_pool.abc import ConnectFailedCB, ConnectionCB, ConninfoParam, KwargsParam
     from typing_extensions import Unpack
 
-    from .._config import ConnectKeywords
+    from .._config import Config, ConnectKeywords
     from .._retry import RetryPolicy
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class ConnectionPool(AgingPool, psycopg_pool.ConnectionPool[CT]):
 
     def __init__(
         self,
-        conninfo: ConninfoParam = "",
+        conninfo: ConninfoParam | Config = "",
         *,
         connection_class: type[CT] = cast("type[CT]", Connection),  # noqa: B008 (as in psycopg_pool)
         kwargs: KwargsParam | None = None,
@@ -129,7 +129,7 @@ class ConnectionPool(AgingPool, psycopg_pool.ConnectionPool[CT]):
             self._trouble = Trouble()
             settings = connection_settings(conninfo, cast("dict[str, Any]", connection), kwargs)
             super().__init__(
-                conninfo,
+                cast("ConninfoParam", conninfo),  # handed on as it is
                 connection_class=with_tokens(connection_class),
                 kwargs=merged_kwargs(settings, kwargs),
                 min_size=min_size,

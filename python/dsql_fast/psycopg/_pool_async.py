@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from typing_extensions import Unpack
 
-    from .._config import ConnectKeywords
+    from .._config import Config, ConnectKeywords
     from .._retry import RetryPolicy
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class AsyncConnectionPool(AgingPool, psycopg_pool.AsyncConnectionPool[ACT]):
 
     def __init__(
         self,
-        conninfo: AsyncConninfoParam = "",
+        conninfo: AsyncConninfoParam | Config = "",
         *,
         connection_class: type[ACT] = cast("type[ACT]", AsyncConnection),  # noqa: B008 (as in psycopg_pool)
         kwargs: AsyncKwargsParam | None = None,
@@ -134,7 +134,7 @@ class AsyncConnectionPool(AgingPool, psycopg_pool.AsyncConnectionPool[ACT]):
             self._trouble = Trouble()
             settings = connection_settings(conninfo, cast("dict[str, Any]", connection), kwargs)
             super().__init__(
-                conninfo,
+                cast("AsyncConninfoParam", conninfo),  # handed on as it is
                 connection_class=with_tokens(connection_class),
                 kwargs=merged_async_kwargs(settings, kwargs),
                 min_size=min_size,

@@ -12,11 +12,11 @@ from ._pool_settings import connection_settings
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .._config import ConnectKeywords
+    from .._config import Config, ConnectKeywords
 
 
 def pool_kwargs(
-    conninfo: str = "",
+    conninfo: str | Config = "",
     *,
     asynchronous: bool = False,
     **connection: Unpack[ConnectKeywords],

@@ -6,7 +6,7 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any
 
-from .._config import parse_config
+from .._config import Config, parse_config
 from .._credentials import concealed
 from .._errors import ConfigError
 
@@ -29,7 +29,7 @@ def check_period(seconds: float) -> float:
 
 
 def connection_settings(
-    conninfo: str | Callable[..., Any],
+    conninfo: str | Config | Callable[..., Any],
     keywords: dict[str, Any],
     kwargs: Mapping[str, Any] | Callable[..., Any] | None,
 ) -> dict[str, Any]:
