@@ -39,7 +39,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # An editable install: Python files are used where they stand, the native module is built into place.
 $(VENV)/.built: $(VENV)/.installed $(RUST_SOURCES)
-	$(BIN)/maturin develop --quiet --release --locked --extras binary,cli,local
+	$(BIN)/maturin develop --quiet --release --locked --extras binary,cli,local,psycopg2
 	touch $@
 
 fmt:  ## Format the code

@@ -108,6 +108,17 @@ def test_the_adapter_has_names_of_its_own() -> None:
         assert getattr(adapter, name) is getattr(dsql_fast, name)
 
 
+def test_the_adapter_of_psycopg2_has_connect_and_pools_of_its_own() -> None:
+    import dsql_fast.psycopg2 as adapter
+
+    own = {"SimpleConnectionPool", "ThreadedConnectionPool", "connect"}
+    assert set(adapter.__all__) == own | {"retry_on_conflict", "run_transaction"}
+    for name in adapter.__all__:
+        value = getattr(adapter, name)
+        assert value.__doc__
+        assert (value is getattr(dsql_fast, name, None)) == (name not in own)
+
+
 def test_errors_are_one_tree() -> None:
     errors = {
         value

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from ._native import __version__
     from ._retry import RetryPolicy, RetryState
+    from ._run import retry_on_conflict, run_transaction, run_transaction_async
     from ._telemetry import counters
     from ._tokens import TokenSource, generate_token
     from .bulk import BulkResult, bulk_insert, bulk_insert_async, create_ledger, create_ledger_async
@@ -63,9 +64,6 @@ if TYPE_CHECKING:
         connect,
         connect_async,
         pool_kwargs,
-        retry_on_conflict,
-        run_transaction,
-        run_transaction_async,
     )
 
 __all__ = [
@@ -183,6 +181,9 @@ _HOMES = {
     "generate_token": "_tokens",
     "is_conflict": "_conflict",
     "is_occ_error": "_conflict",
+    "retry_on_conflict": "_run",
+    "run_transaction": "_run",
+    "run_transaction_async": "_run",
     **dict.fromkeys(_ERRORS, "_errors"),
     **dict.fromkeys(_BULK, "bulk"),
     **dict.fromkeys(_MIGRATIONS, "migrations"),

@@ -320,7 +320,7 @@ def test_a_ledger_that_cannot_be_read(faulty: LocalCluster, pool: Pool, table: T
 def test_attempts_that_are_used_up(faulty: LocalCluster, pool: Pool, table: Table) -> None:
     faulty.faults.fail_commits(2)
     with pytest.raises(
-        BulkError, match=r"rows 0 to 9 were refused \(SerializationFailure, SQLSTATE 40001\)"
+        BulkError, match=r"rows 0 to 9 were refused \(ConflictRetriesExhausted, SQLSTATE 40001\)"
     ) as caught:
         bulk_insert(pool, "loose", items(30), batch_rows=10, connections=1, policy=RetryPolicy(max_attempts=2))
     assert not isinstance(caught.value, CommitOutcomeUnknown)

@@ -226,7 +226,7 @@ def test_a_cancellation_while_others_end_is_not_swallowed(faulty: LocalCluster, 
 def test_attempts_that_are_used_up(faulty: LocalCluster, table: Table) -> None:
     async def run(pool: Pool) -> None:
         faulty.faults.fail_commits(2)
-        with pytest.raises(BulkError, match="SerializationFailure"):
+        with pytest.raises(BulkError, match="ConflictRetriesExhausted"):
             await bulk_insert_async(
                 pool, "loose", items(30), batch_rows=10, connections=1, policy=RetryPolicy(max_attempts=2)
             )

@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 import dsql_fast
-from dsql_fast.psycopg._age import HEALTH_CHECK_PERIOD, MAX_LIFETIME, expiry
+from dsql_fast._lifetimes import HEALTH_CHECK_PERIOD, MAX_LIFETIME, expiry
 from waiting import eventually
 
 if TYPE_CHECKING:

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast import CommitOutcomeUnknown, RetryPolicy
+from retry.shells import execute
 
 if TYPE_CHECKING:
     from dsql_fast.local import LocalCluster
@@ -48,7 +51,7 @@ class Told:
             self.applied.add(number)
         elif isinstance(error, CommitOutcomeUnknown):
             self.unknown.add(number)
-        elif isinstance(error, psycopg.Error):  # psycopg_pool's PoolTimeout too
+        elif isinstance(error, (psycopg.Error, psycopg2.Error)):  # psycopg_pool's PoolTimeout too
             self.failed.add(number)
         else:
             raise error
@@ -131,18 +134,28 @@ class Bank:
     def run_threads(self, workers: int) -> None:
         with dsql_fast.ConnectionPool(**self.cluster.connect_kwargs(), min_size=workers) as pool:
             pool.wait()
-            threads = [threading.Thread(target=self._work, args=(pool,)) for _ in range(workers)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            self._share(pool, workers)
 
-    def _work(self, pool: dsql_fast.ConnectionPool[Any]) -> None:
+    def run_psycopg2(self, workers: int) -> None:
+        pool = dsql_fast.psycopg2.ThreadedConnectionPool(workers, workers, **self.cluster.connect_kwargs())
+        try:
+            self._share(pool, workers)
+        finally:
+            pool.closeall()
+
+    def _share(self, pool: Any, workers: int) -> None:
+        threads = [threading.Thread(target=self._work, args=(pool,)) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work(self, pool: Any) -> None:
         while (transfer := self._next()) is not None:
             error: BaseException | None = None
             try:
                 pool.run_transaction(
-                    lambda conn, transfer=transfer: self._move(conn, transfer),  # type: ignore[misc]
+                    lambda conn, transfer=transfer: self._move(conn, transfer),
                     policy=POLICY,
                     idempotent=self.idempotent,
                 )
@@ -151,16 +164,16 @@ class Bank:
             with self._lock:
                 self.told.tell(transfer.number, error)
 
-    def _move(self, conn: psycopg.Connection[Any], transfer: Transfer) -> None:
+    def _move(self, conn: Any, transfer: Transfer) -> None:
         if self.idempotent:
-            found = conn.execute("SELECT FROM ledger_by_transfer WHERE transfer = %s", (transfer.number,))
+            found = execute(conn, "SELECT FROM ledger_by_transfer WHERE transfer = %s", (transfer.number,))
             if found.fetchone() is not None:
                 return
         for number, (statement, arguments) in enumerate(transfer.statements(idempotent=self.idempotent)):
             if number == 1:
                 for pid in self._to_kill(transfer, conn):
                     self.cluster.kill_sessions(pid)
-            conn.execute(statement, arguments)
+            execute(conn, statement, arguments)
 
     # In tasks.
 

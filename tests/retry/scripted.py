@@ -115,7 +115,13 @@ class ScriptedServer:
             assert not thread.is_alive()
 
     def executed(self, statement: str) -> int:
-        return self.queries.count(statement)
+        """How often a statement was. Transactions in which nothing was do not count: psycopg2 needs some."""
+        ahead = [*self.queries[1:], ""]
+        empty = {
+            at for at, pair in enumerate(zip(self.queries, ahead, strict=True)) if pair == ("BEGIN", "ROLLBACK")
+        }
+        empty |= {at + 1 for at in empty}
+        return [query for at, query in enumerate(self.queries) if at not in empty].count(statement)
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
@@ -142,7 +148,7 @@ class ScriptedServer:
                 self.cancels += 1
                 return
             self.connections += 1
-            parameters = (b"server_version\x0016.0\0", b"client_encoding\0UTF8\0")
+            parameters = (b"server_version\x0016.0\0", b"client_encoding\0UTF8\0", b"DateStyle\0ISO, MDY\0")
             sock.sendall(
                 message(b"R", struct.pack("!I", 0))
                 + b"".join(message(b"S", parameter) for parameter in parameters)

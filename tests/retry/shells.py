@@ -1,4 +1,4 @@
-"""One transaction, run by the synchronous and by the asynchronous shell: what holds for one is to hold for both.
+"""One transaction, run by each shell (sync, async, psycopg2): what holds for one is to hold for all.
 
 What the function in the transaction does is written once, as a generator: it yields SQL (or a callable, called
 with the connection), is sent what came back or has the error thrown into it, and returns the function's result.
@@ -11,6 +11,10 @@ from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+import psycopg2.pool
 import psycopg_pool
 
 import dsql_fast
@@ -22,14 +26,23 @@ if TYPE_CHECKING:
     Body: TypeAlias = Callable[[], Generator[Any, Any, Any]]
 
 
-def driven(body: Body, conn: psycopg.Connection[Any]) -> Any:
+def execute(conn: Any, statement: str, arguments: Any = None) -> Any:
+    """Execute a statement on a connection of either driver's; return what has its rows (or will have)."""
+    if not isinstance(conn, psycopg2.extensions.connection):
+        return conn.execute(statement, arguments)
+    cursor = conn.cursor()
+    cursor.execute(statement, arguments)
+    return cursor
+
+
+def driven(body: Body, conn: Any) -> Any:
     """Run a body on a connection."""
     steps = body()
     try:
         step = next(steps)
         while True:
             try:
-                came = step(conn) if callable(step) else conn.execute(step)
+                came = step(conn) if callable(step) else execute(conn, step)
             except BaseException as error:
                 step = steps.throw(error)
             else:
@@ -57,7 +70,17 @@ async def driven_async(body: Body, conn: psycopg.AsyncConnection[Any]) -> Any:
 
 
 class Sync:
-    """Plain psycopg connections, and psycopg_pool's pools."""
+    """Plain psycopg connections, and psycopg_pool's pools.
+
+    Attributes:
+        driver: has the exceptions.
+        closed_error: what the driver says to a statement on a connection that is closed.
+        refuses_commit: what it says to a commit in a transaction of ours.
+    """
+
+    driver: Any = psycopg
+    closed_error: type[Exception] = psycopg.OperationalError
+    refuses_commit = "forbidden"
 
     def on_connection(
         self,
@@ -85,6 +108,10 @@ class Sync:
 
 class Async:
     """As `Sync`."""
+
+    driver: Any = psycopg
+    closed_error: type[Exception] = psycopg.OperationalError
+    refuses_commit = "forbidden"
 
     def on_connection(
         self,
@@ -120,3 +147,39 @@ class Async:
                 )
 
         return asyncio.run(main())
+
+
+class Psycopg2:
+    """As `Sync`: plain psycopg2 connections, and psycopg2's pools."""
+
+    driver: Any = psycopg2
+    closed_error: type[Exception] = psycopg2.InterfaceError
+    refuses_commit = "cannot be used during a two-phase transaction"
+
+    def on_connection(
+        self,
+        conninfo: str,
+        body: Body,
+        *,
+        before: Callable[[Any], Any] | None = None,
+        after: Callable[[Any], Any] | None = None,
+        autocommit: bool = False,
+        **arguments: Any,
+    ) -> Any:
+        conn = psycopg2.connect(conninfo)
+        try:
+            conn.autocommit = autocommit
+            if before is not None:
+                before(conn)
+            return dsql_fast.run_transaction(conn, lambda conn: driven(body, conn), **arguments)
+        finally:
+            if after is not None:
+                after(conn)
+            conn.close()
+
+    def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
+        pool = psycopg2.pool.ThreadedConnectionPool(1, 1, conninfo)
+        try:
+            return dsql_fast.run_transaction(pool, lambda conn: driven(body, conn), **arguments)
+        finally:
+            pool.closeall()

@@ -33,6 +33,8 @@ def move_money(cluster: LocalCluster, way: str, transfers: int, *, idempotent: b
     order_faults(cluster, seed=transfers)
     if way == "threads":
         bank.run_threads(workers=4)
+    elif way == "psycopg2":
+        bank.run_psycopg2(workers=4)
     else:
         bank.run_tasks(workers=8)
     cluster.faults.clear()
@@ -55,7 +57,7 @@ def move_money(cluster: LocalCluster, way: str, transfers: int, *, idempotent: b
 
 
 @pytest.mark.parametrize("idempotent", [False, True], ids=["plain", "idempotent"])
-@pytest.mark.parametrize("way", ["threads", "tasks"])
+@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2"])
 def test_money_is_conserved_and_every_outcome_told(faulty: LocalCluster, way: str, idempotent: bool) -> None:
     move_money(faulty, way, 200, idempotent=idempotent)
 
@@ -63,6 +65,6 @@ def test_money_is_conserved_and_every_outcome_told(faulty: LocalCluster, way: st
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("idempotent", [False, True], ids=["plain", "idempotent"])
-@pytest.mark.parametrize("way", ["threads", "tasks"])
+@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2"])
 def test_ten_thousand_transfers(faulty: LocalCluster, way: str, idempotent: bool) -> None:
     move_money(faulty, way, 10_000, idempotent=idempotent)

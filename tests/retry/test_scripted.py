@@ -1,4 +1,4 @@
-"""BEGIN to COMMIT against a server that answers as told, by both shells: what is run again, and what is not."""
+"""BEGIN to COMMIT against a server that answers as told, by each shell: what is run again, and what is not."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2.extensions
+import psycopg2.pool
 import psycopg_pool
 import pytest
 from psycopg.pq import TransactionStatus
 
 import dsql_fast
 from dsql_fast import CommitOutcomeUnknown, RetryPolicy, RetryState
+from dsql_fast._conflict import sqlstate
 from retry.scripted import (
     CUT,
     DATA,
@@ -26,17 +29,17 @@ from retry.scripted import (
     ScriptedServer,
     told,
 )
-from retry.shells import Async, Sync
+from retry.shells import Async, Psycopg2, Sync, execute
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 WRITE = "UPDATE t SET a = 1"
 
-Shell = Sync | Async
+Shell = Sync | Async | Psycopg2
 
 
-@pytest.fixture(params=[Sync, Async], ids=["sync", "async"])
+@pytest.fixture(params=[Sync, Async, Psycopg2], ids=["sync", "async", "psycopg2"])
 def shell(request: pytest.FixtureRequest) -> Shell:
     made: Shell = request.param()
     return made
@@ -45,6 +48,11 @@ def shell(request: pytest.FixtureRequest) -> Shell:
 def write() -> Generator[str, Any, str]:
     yield WRITE
     return "written"
+
+
+def not_psycopg2(shell: Shell, why: str) -> None:
+    if isinstance(shell, Psycopg2):
+        pytest.skip(why)
 
 
 def notes(error: BaseException) -> str:
@@ -70,6 +78,9 @@ def test_on_an_autocommit_connection_too_which_stays_one(shell: Shell) -> None:
 
 def test_the_connections_own_kind_of_begin_is_used(shell: Shell) -> None:
     def before(conn: Any) -> Any:
+        if isinstance(conn, psycopg2.extensions.connection):
+            conn.readonly = True
+            return None
         set_read_only = getattr(conn, "set_read_only")  # noqa: B009 (a coroutine function or not)
         return set_read_only(True)
 
@@ -92,7 +103,7 @@ def test_a_conflict_is_run_again_wherever_it_comes(shell: Shell, way: str, where
 
 def test_the_last_error_itself_is_raised_with_the_attempts_told(shell: Shell) -> None:
     with ScriptedServer(COMMIT=[DATA] * 9) as server:
-        with pytest.raises(psycopg.errors.SerializationFailure, match="OC000") as caught:
+        with pytest.raises(shell.driver.errors.SerializationFailure, match="OC000") as caught:
             shell.on_connection(server.conninfo, write)
         assert server.executed("COMMIT") == 4
         assert "after 4 attempts" in str(caught.value)
@@ -101,7 +112,7 @@ def test_the_last_error_itself_is_raised_with_the_attempts_told(shell: Shell) ->
 
 def test_one_attempt_is_no_retry(shell: Shell) -> None:
     with ScriptedServer(COMMIT=[DATA]) as server:
-        with pytest.raises(psycopg.errors.SerializationFailure) as caught:
+        with pytest.raises(shell.driver.errors.SerializationFailure) as caught:
             shell.on_connection(server.conninfo, write, policy=RetryPolicy(max_attempts=1))
         assert server.executed("COMMIT") == 1
         assert notes(caught.value) == ""
@@ -124,7 +135,7 @@ def test_the_hook_is_told(shell: Shell) -> None:
     with ScriptedServer(COMMIT=[DATA]) as server:
         shell.on_connection(server.conninfo, write, policy=RetryPolicy(before_retry=seen.append))
     (state,) = seen
-    assert isinstance(state.error, psycopg.errors.SerializationFailure)
+    assert isinstance(state.error, shell.driver.errors.SerializationFailure)
     assert (state.kind, state.attempt) == ("data", 1)
     assert 0 < state.delay <= 0.001
     assert state.elapsed > 0
@@ -175,9 +186,9 @@ def test_psycopgs_rollback_too(shell: Shell) -> None:
 @pytest.mark.parametrize("state", ["54000", "23503", "0A000", "57014", "42501"])
 def test_another_refusal_of_commit_is_raised_as_it_is(shell: Shell, state: str) -> None:
     with ScriptedServer(COMMIT=[Refusal(state)]) as server:
-        with pytest.raises(psycopg.Error) as caught:
+        with pytest.raises(shell.driver.Error) as caught:
             shell.on_pool(server.conninfo, write, idempotent=True)
-        assert caught.value.sqlstate == state
+        assert sqlstate(caught.value) == state
         assert server.executed("BEGIN") == 1
     assert dsql_fast.counters() == {}
 
@@ -187,18 +198,18 @@ def test_another_refusal_of_commit_is_raised_as_it_is(shell: Shell, state: str) 
 
 @pytest.mark.parametrize(
     "before",
-    [lambda conn: conn.execute(WRITE), lambda conn: conn.execute("SELECT fails")],
+    [lambda conn: execute(conn, WRITE), lambda conn: execute(conn, "SELECT fails")],
     ids=["open", "failed"],
 )
 def test_a_connection_in_a_transaction_is_refused_and_left_alone(shell: Shell, before: Any) -> None:
     def swallowing(conn: Any) -> Any:
         async def run() -> None:
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(shell.driver.Error):
                 await before(conn)
 
         if isinstance(conn, psycopg.AsyncConnection):
             return run()
-        with contextlib.suppress(psycopg.Error):
+        with contextlib.suppress(shell.driver.Error):
             before(conn)
         return None
 
@@ -215,6 +226,8 @@ def test_a_connection_in_a_transaction_is_refused_and_left_alone(shell: Shell, b
 
 @pytest.mark.parametrize("name", ["named", None])
 def test_a_block_inside_is_refused_before_anything_is_sent(shell: Shell, name: str | None) -> None:
+    not_psycopg2(shell, "it has no such blocks")
+
     def body() -> Generator[Any, Any, None]:
         yield WRITE
         yield lambda conn: conn.transaction(name)
@@ -232,7 +245,7 @@ def test_commit_and_rollback_inside_are_refused_before_anything_is_sent(shell: S
         yield lambda conn: getattr(conn, own)()
 
     with ScriptedServer() as server:
-        with pytest.raises(psycopg.ProgrammingError, match="forbidden"):
+        with pytest.raises(shell.driver.ProgrammingError, match=shell.refuses_commit):
             shell.on_connection(server.conninfo, body)
         assert server.queries == ["BEGIN", WRITE, "ROLLBACK"]
 
@@ -256,13 +269,14 @@ def test_a_transaction_ended_inside_by_sql_is_not_taken_for_committed(shell: She
     with ScriptedServer() as server:
         with pytest.raises(dsql_fast.TransactionEnded):
             shell.on_connection(server.conninfo, body)
-        assert server.queries == ["BEGIN", WRITE, "ROLLBACK"]
+        # psycopg2 does not know by then that it is over.
+        assert server.queries == ["BEGIN", WRITE, "ROLLBACK", *["ROLLBACK"] * isinstance(shell, Psycopg2)]
 
 
 @pytest.mark.parametrize("refusal", [DATA, Refusal("23505")])
 def test_an_error_that_was_swallowed_is_not_taken_for_success(shell: Shell, refusal: Refusal) -> None:
     def body() -> Generator[str, Any, str]:
-        with contextlib.suppress(psycopg.Error):
+        with contextlib.suppress(shell.driver.Error):
             yield WRITE
         return "looks well"
 
@@ -273,6 +287,8 @@ def test_an_error_that_was_swallowed_is_not_taken_for_success(shell: Shell, refu
 
 
 def test_a_statement_that_still_runs_is_not_committed(shell: Shell) -> None:
+    not_psycopg2(shell, "it has no statement that runs while the program does")
+
     def body() -> Generator[Any, Any, None]:
         yield lambda conn: conn.pgconn.send_query(WRITE.encode())
 
@@ -292,13 +308,14 @@ def test_a_connection_that_cannot_be_rolled_back_is_cut(shell: Shell) -> None:
         assert conn.closed
 
     with ScriptedServer(ROLLBACK=[UNAVAILABLE] * 2, **{WRITE: [DATA, DATA]}) as server:
-        with pytest.raises(psycopg.errors.SerializationFailure):
+        with pytest.raises(shell.driver.errors.SerializationFailure):
             shell.on_connection(server.conninfo, write, after=after)
         assert server.executed("BEGIN") == 1
         assert shell.on_pool(server.conninfo, write) == "written"
 
 
 def test_commit_answered_with_rollback_is_not_taken_for_success(shell: Shell) -> None:
+    not_psycopg2(shell, "it does not show the answer: the transaction's state is looked at before")
     with ScriptedServer(COMMIT=[ROLLED_BACK]) as server, pytest.raises(dsql_fast.TransactionAborted):
         shell.on_connection(server.conninfo, write)
 
@@ -337,8 +354,8 @@ def test_commit_without_an_outcome_is_told_and_not_run_again(shell: Shell, way: 
         with pytest.raises(CommitOutcomeUnknown, match="idempotent=True") as caught:
             getattr(shell, way)(server.conninfo, write)
         assert server.executed("BEGIN") == 1
-        assert isinstance(caught.value.__cause__, psycopg.Error)
-        assert not isinstance(caught.value, psycopg.Error)
+        assert isinstance(caught.value.__cause__, shell.driver.Error)
+        assert not isinstance(caught.value, shell.driver.Error)
         assert not dsql_fast.is_conflict(caught.value)
     assert dsql_fast.counters() == {"commit_outcome_unknown": 1}
 
@@ -362,7 +379,7 @@ def test_an_unknown_attempt_stays_unknown_whatever_the_next_one_says(shell: Shel
     with ScriptedServer(COMMIT=[CUT, DATA, DATA, DATA]) as server:
         with pytest.raises(CommitOutcomeUnknown) as caught:
             shell.on_pool(server.conninfo, write, idempotent=True)
-        assert isinstance(caught.value.__cause__, psycopg.errors.SerializationFailure)
+        assert isinstance(caught.value.__cause__, shell.driver.errors.SerializationFailure)
         assert server.executed("COMMIT") == 4
 
     def collides() -> Generator[str, Any, None]:
@@ -371,7 +388,7 @@ def test_an_unknown_attempt_stays_unknown_whatever_the_next_one_says(shell: Shel
     with ScriptedServer(COMMIT=[CUT], **{WRITE: told(WELL, Refusal("23505"))}) as server:
         with pytest.raises(CommitOutcomeUnknown) as caught:
             shell.on_pool(server.conninfo, collides, idempotent=True)
-        assert isinstance(caught.value.__cause__, psycopg.errors.UniqueViolation)
+        assert isinstance(caught.value.__cause__, shell.driver.errors.UniqueViolation)
 
 
 def test_what_the_hook_raises_after_an_unknown_attempt_does_not_hide_it(shell: Shell) -> None:
@@ -410,18 +427,18 @@ def test_a_connection_lost_before_commit_is_replaced_by_the_pool(shell: Shell) -
 
 def test_a_lone_connection_that_is_lost_is_told(shell: Shell) -> None:
     with ScriptedServer(**{WRITE: [CUT]}) as server:
-        with pytest.raises(psycopg.OperationalError, match="closed"):
+        with pytest.raises(shell.driver.OperationalError, match="closed"):
             shell.on_connection(server.conninfo, write)
         assert server.executed("BEGIN") == 1
 
 
 def test_a_loss_that_was_swallowed_is_no_success(shell: Shell) -> None:
     def body() -> Generator[str, Any, str]:
-        with contextlib.suppress(psycopg.Error):
+        with contextlib.suppress(shell.driver.Error):
             yield WRITE
         return "looks well"
 
-    with ScriptedServer(**{WRITE: [CUT]}) as server, pytest.raises(psycopg.OperationalError):
+    with ScriptedServer(**{WRITE: [CUT]}) as server, pytest.raises(shell.closed_error):
         shell.on_connection(server.conninfo, body)
     with ScriptedServer(**{WRITE: [CUT]}) as server:
         assert shell.on_pool(server.conninfo, body) == "looks well"
@@ -432,7 +449,7 @@ def test_another_error_on_a_connection_that_is_lost_is_no_loss(shell: Shell) -> 
     def body() -> Generator[str, Any, None]:
         try:
             yield WRITE
-        except psycopg.Error:
+        except shell.driver.Error:
             raise ValueError("mine") from None
 
     with ScriptedServer(**{WRITE: [CUT]}) as server:
@@ -447,7 +464,7 @@ def test_a_connection_that_the_function_closes_is_no_loss(shell: Shell) -> None:
         yield lambda conn: conn.close()
 
     with ScriptedServer() as server:
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(shell.closed_error):
             shell.on_pool(server.conninfo, body)
         assert server.executed("BEGIN") == 1
 
@@ -476,6 +493,19 @@ def test_nothing_is_held_while_waiting(shell: Shell) -> None:
                 dsql_fast.run_transaction(
                     pool, lambda conn: conn.execute(WRITE), policy=RetryPolicy(before_retry=look)
                 )
+        elif isinstance(shell, Psycopg2):
+            its_pool = psycopg2.pool.ThreadedConnectionPool(1, 1, server.conninfo)
+
+            def look_too(_: RetryState) -> None:
+                conn = its_pool.getconn()
+                execute(conn, "SELECT 1")
+                conn.commit()
+                its_pool.putconn(conn)
+
+            dsql_fast.run_transaction(
+                its_pool, lambda conn: execute(conn, WRITE), policy=RetryPolicy(before_retry=look_too)
+            )
+            its_pool.closeall()
         else:
 
             async def main() -> None:
@@ -560,7 +590,7 @@ def test_connections_of_the_other_kind_are_refused() -> None:
         async def main() -> None:
             async with await psycopg.AsyncConnection.connect(server.conninfo) as conn:
                 with pytest.raises(dsql_fast.ConfigError, match="run_transaction_async"):
-                    dsql_fast.run_transaction(conn, lambda _: None)  # type: ignore[arg-type]
+                    dsql_fast.run_transaction(conn, lambda _: None)  # type: ignore[call-overload]
 
         asyncio.run(main())
         with (
@@ -570,7 +600,7 @@ def test_connections_of_the_other_kind_are_refused() -> None:
             asyncio.run(dsql_fast.run_transaction_async(conn, lambda _: None))  # type: ignore[arg-type,return-value]
         assert server.queries == []
     with pytest.raises(dsql_fast.ConfigError, match="not str"):
-        dsql_fast.run_transaction("host=x", lambda _: None)  # type: ignore[arg-type]
+        dsql_fast.run_transaction("host=x", lambda _: None)  # type: ignore[call-overload]
 
 
 def test_a_policy_is_a_policy() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast import _tokens
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ def by_pool_async(arguments: dict[str, Any]) -> None:
     asyncio.run(connect())
 
 
+def by_psycopg2(arguments: dict[str, Any]) -> None:
+    named = dict(arguments)
+    dsql_fast.psycopg2.connect(named.pop("conninfo", None), **named).close()
+
+
+def by_psycopg2_threaded(arguments: dict[str, Any]) -> None:
+    named = dict(arguments)
+    dsql_fast.psycopg2.ThreadedConnectionPool(1, 1, named.pop("conninfo", None), **named).closeall()
+
+
 # Seconds. A refusal that is not known to be permanent is tried again by a pool until it is over.
 POOL_PATIENCE = 0.2
 
@@ -58,6 +69,8 @@ DOORS: dict[str, Callable[[dict[str, Any]], None]] = {
     "connect_async": by_connect_async,
     "pool": by_pool,
     "pool_async": by_pool_async,
+    "psycopg2": by_psycopg2,
+    "psycopg2_threaded": by_psycopg2_threaded,
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
 
 if TYPE_CHECKING:
     import logging
@@ -56,6 +57,8 @@ def texts_of(error: BaseException) -> Iterator[tuple[str, str]]:
             pgconn = link.pgconn
             if pgconn is not None:
                 yield f"{name}: pgconn", repr(getattr(pgconn, "password", None) or pgconn.info)
+        if isinstance(link, psycopg2.Error):
+            yield f"{name}: server's", f"{link.pgerror} {link.cursor!r} {link.diag.message_primary}"
         traceback = link.__traceback__
         while traceback is not None:
             frame = traceback.tb_frame

@@ -47,6 +47,7 @@ READY = (
     + _parameter(b"server_version", b"16.0")
     + _parameter(b"client_encoding", b"UTF8")
     + _parameter(b"standard_conforming_strings", b"on")
+    + _parameter(b"DateStyle", b"ISO, MDY")  # or psycopg2 would set it, and wait for the answer
     + b"K"
     + struct.pack("!III", 12, 1, 1)
     + b"Z"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
 import pytest
 
 import dsql_fast
@@ -90,9 +91,10 @@ def test_every_variable_of_libpq_is_decided_on() -> None:
     assert set(HOSTILE) == set(LIBPQ_ENVIRONMENT)
 
 
-def test_no_variable_is_read_behind_the_table() -> None:
+@pytest.mark.parametrize("wheel", ["psycopg_binary", "psycopg2_binary"])
+def test_no_variable_is_read_behind_the_table(wheel: str) -> None:
     """Some are in no table of libpq's, only in its code: all that looks like one is decided on."""
-    libraries = Path(psycopg.__file__).parent.parent / "psycopg_binary.libs"
+    libraries = Path(psycopg.__file__).parent.parent / f"{wheel}.libs"
     (library,) = libraries.glob("libpq*.so*")
     found = {name.decode() for name in re.findall(rb"\0(PG(?!RES_)[A-Z_]{2,})\0", library.read_bytes())}
     assert "PGREQUIRESSL" in found
@@ -101,7 +103,7 @@ def test_no_variable_is_read_behind_the_table() -> None:
 
 @pytest.mark.parametrize(("name", "value"), CASES)
 @pytest.mark.parametrize("attacker", ATTACKERS)
-@pytest.mark.parametrize("door", ["connect", "connect_async"])
+@pytest.mark.parametrize("door", ["connect", "connect_async", "psycopg2"])
 @pytest.mark.parametrize("negotiation", [None, pytest.param("postgres", marks=pytest.mark.full)])
 def test_no_variable_brings_a_token_to_an_attacker(
     name: str,
@@ -117,7 +119,7 @@ def test_no_variable_brings_a_token_to_an_attacker(
     monkeypatch.setenv(name, value.format(nowhere=tmp_path / "nowhere"))
     behaviour = ATTACKERS[attacker]
     with Recorder(certificates.bad["self-signed"] if behaviour is None else None, behaviour) as server:
-        with pytest.raises((psycopg.OperationalError, dsql_fast.ConfigError)):
+        with pytest.raises((psycopg.OperationalError, psycopg2.OperationalError, dsql_fast.ConfigError)):
             DOORS[door](arguments(server, sslnegotiation=negotiation))
         seen = server.settle()
     assert seen.gss == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import psycopg
+import psycopg2
 import pytest
 
 import dsql_fast
@@ -17,17 +18,24 @@ if TYPE_CHECKING:
 
 # Pools connect by the same two functions, and are slow to give up: with the default negotiation only.
 _SHORT = [
-    *((door, negotiation) for door in ("connect", "connect_async") for negotiation in (None, "postgres")),
+    *(
+        (door, negotiation)
+        for door in ("connect", "connect_async", "psycopg2")
+        for negotiation in (None, "postgres")
+    ),
     ("pool", None),
     ("pool_async", None),
+    ("psycopg2_threaded", None),
 ]
-_LONG = [(door, "direct") for door in DOORS] + [(door, "postgres") for door in ("pool", "pool_async")]
+_LONG = [(door, "direct") for door in DOORS] + [
+    (door, "postgres") for door in ("pool", "pool_async", "psycopg2_threaded")
+]
 doors = pytest.mark.parametrize(
     ("door", "negotiation"),
     [*_SHORT, *(pytest.param(*ways, marks=pytest.mark.full) for ways in _LONG)],
 )
 
-REFUSED = (psycopg.OperationalError, dsql_fast.PoolTimeout)
+REFUSED = (psycopg.OperationalError, psycopg2.OperationalError, dsql_fast.PoolTimeout)
 
 PLAINTEXT: dict[str, Behaviour] = {
     "no TLS": Behaviour(answer=b"N"),

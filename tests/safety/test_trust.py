@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safety.conftest import Certificates
 
 
-@pytest.mark.parametrize("door", ["connect", "connect_async", "pool", "pool_async"])
+@pytest.mark.parametrize("door", DOORS)
 def test_a_root_of_the_systems_is_trusted_at_the_second_try(
     door: str,
     certificates: Certificates,

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import botocore.session
 import psycopg
+import psycopg2.extensions
+import psycopg2.pool
 import psycopg_pool
 from botocore.credentials import ReadOnlyCredentials
 from psycopg.rows import DictRow, TupleRow, class_row, dict_row
 from typing_extensions import assert_type
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast import (
     AssumeRole,
     AsyncConnection,
@@ -220,6 +223,40 @@ move(pool, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 move(3, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 pool.run_transaction(count, retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 policy.jitter = 0.5  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+# psycopg2.
+
+
+def count2(conn: psycopg2.extensions.connection) -> int:
+    return 1
+
+
+class OwnConnection2(psycopg2.extensions.connection):
+    pass
+
+
+@dsql_fast.retry_on_conflict
+def move2(conn: psycopg2.extensions.connection, amount: int) -> str:
+    return ""
+
+
+conn2 = dsql_fast.psycopg2.connect("host", user="reader", credentials=load())
+assert_type(conn2, psycopg2.extensions.connection)
+assert_type(dsql_fast.psycopg2.connect("host", OwnConnection2), OwnConnection2)
+assert_type(dsql_fast.psycopg2.connect(connection_factory=OwnConnection2, host="h"), OwnConnection2)
+pool2 = dsql_fast.psycopg2.ThreadedConnectionPool(1, 2, "host", max_lifetime=60, max_idle=1.5, region="us-east-1")
+assert_type(pool2.getconn("key"), psycopg2.extensions.connection)
+pool2.putconn(conn2, key="key", close=True)
+with pool2.connection() as conn2:
+    assert_type(conn2, psycopg2.extensions.connection)
+as_psycopg2s: psycopg2.pool.ThreadedConnectionPool = pool2
+assert_type(pool2.run_transaction(count2, policy=policy, idempotent=True), int)
+assert_type(dsql_fast.run_transaction(conn2, count2, policy=policy), int)
+assert_type(dsql_fast.run_transaction(pool2, count2), int)
+assert_type(dsql_fast.run_transaction(psycopg2.pool.SimpleConnectionPool(1, 2, "host=h"), count2), int)
+assert_type(move2(conn2, 1), str)
+assert_type(move2(pool2, amount=1), str)
+move2(conn2, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 # The rest.
 

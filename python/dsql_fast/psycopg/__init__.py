@@ -5,13 +5,14 @@ Each is a subclass of psycopg's or psycopg_pool's own class: what works there wo
 
 from __future__ import annotations
 
-# First: it tells what to install where psycopg or its libpq is missing.
+from .._run import retry_on_conflict, run_transaction, run_transaction_async
+
+# Before the others: it tells what to install where psycopg or its libpq is missing.
 from . import _driver as _driver
 from ._connection import AsyncConnection, Connection
 from ._pool import ConnectionPool
 from ._pool_async import AsyncConnectionPool
 from ._pool_kwargs import pool_kwargs
-from ._run import retry_on_conflict, run_transaction, run_transaction_async
 from ._trouble import PoolTimeout
 
 __all__ = [

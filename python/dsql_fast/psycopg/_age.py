@@ -1,19 +1,14 @@
 """How old a pool's connections get, and how one follows another.
 
-DSQL ends a session after 60 minutes, without a word. A connection is retired before that, at an age drawn from
-the last quarter of the pool's ``max_lifetime``: a fleet that connected together must not come back together
-(DSQL admits 100 connections a second).
-
-The successor is opened first, so no checkout waits for it. Meanwhile the old connection may be taken out, given
-back, found broken, or thrown out for its age; each must leave the pool with as many connections as before. That
-is what `AgingPool` keeps track of, for the synchronous and the asynchronous pool alike: they lock, await and
-open connections, and ask it what to do.
+At what age a connection goes, `_lifetimes` says. The successor is opened first, so no checkout waits for it.
+Meanwhile the old connection may be taken out, given back, found broken, or thrown out for its age; each must
+leave the pool with as many connections as before. That is what `AgingPool` keeps track of, for the synchronous
+and the asynchronous pool alike: they lock, await and open connections, and ask it what to do.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -21,26 +16,11 @@ from weakref import WeakKeyDictionary
 from psycopg.pq import TransactionStatus
 
 from .. import _telemetry
+from .._lifetimes import expiry
 
 if TYPE_CHECKING:
     from collections import Counter, deque
     from collections.abc import Callable
-
-MAX_LIFETIME = 55 * 60.0
-"""Seconds. The official connectors' figure too: 5 minutes before the session's end."""
-
-MAX_IDLE = 10 * 60.0
-"""Seconds."""
-
-HEALTH_CHECK_PERIOD = 30.0
-"""Seconds between two sweeps. Who would be past its time by the next one is replaced."""
-
-_SPREAD = 0.25
-
-
-def expiry(created_at: float, max_lifetime: float) -> float:
-    """Draw the time (monotonic seconds) at which a connection is past its time."""
-    return created_at + max_lifetime * (1.0 - _SPREAD * random.random())  # noqa: S311 (a spread, no secret)
 
 
 class Succession:

@@ -10,8 +10,8 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from .._errors import ConfigError
+from .._run import _async_source, _source
 from .._statements import Answer, Statement
-from ._run import _async_source, _source
 
 if TYPE_CHECKING:
     from .._transactions import AsyncSource, Source

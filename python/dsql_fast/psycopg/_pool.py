@@ -14,10 +14,11 @@ from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection, MaintenanceTask, Schedule
 
 from .._errors import without_frames
-from ._age import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, AgingPool
+from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
+from .._run import run_transaction
+from ._age import AgingPool
 from ._connection import Connection, with_tokens
-from ._pool_settings import check_period, connection_settings, merged_kwargs
-from ._run import run_transaction
+from ._pool_settings import connection_settings, merged_kwargs
 from ._trouble import PoolTimeout, Trouble
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask, Schedule
 
 from .._errors import without_frames
-from ._age import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, AgingPool
+from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
+from .._run import run_transaction_async
+from ._age import AgingPool
 from ._connection import AsyncConnection, with_tokens
-from ._pool_settings import check_period, connection_settings, merged_async_kwargs
-from ._run import run_transaction_async
+from ._pool_settings import connection_settings, merged_async_kwargs
 from ._trouble import PoolTimeout, Trouble
 
 if TYPE_CHECKING:

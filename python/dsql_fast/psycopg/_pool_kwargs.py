@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from .._errors import Error, without_frames
-from ._age import MAX_IDLE, MAX_LIFETIME
+from .._lifetimes import MAX_IDLE, MAX_LIFETIME
 from ._connection import AsyncConnection, Connection
 from ._pool_settings import connection_settings
 

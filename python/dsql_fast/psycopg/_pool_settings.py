@@ -8,24 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._config import Config, parse_config
 from .._credentials import concealed
-from .._errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
 # Arguments of psycopg's `connect` that are no settings of the connection string.
 _DRIVER_ONLY = ("autocommit", "prepare_threshold", "context", "row_factory", "cursor_factory")
-
-
-def check_period(seconds: float) -> float:
-    """Check a pool's ``health_check_period``.
-
-    Raises:
-        ConfigError: it is no positive number.
-    """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ConfigError(f"health_check_period must be a positive number of seconds, not {seconds!r}")
-    return float(seconds)
 
 
 def connection_settings(

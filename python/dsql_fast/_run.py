@@ -1,24 +1,39 @@
-"""`run_transaction` and its kin, for psycopg's connections and psycopg_pool's pools, ours or not."""
+"""`run_transaction` and its kin: for connections and pools of each driver, ours or not.
+
+Which driver something is of, its adapter tells (`source` and `async_source` in its ``_sources.py``). Only the
+adapters of drivers that the program has imported are asked: nothing can be of another one.
+"""
 
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+import sys
+from importlib import import_module
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-import psycopg
-import psycopg_pool
-
-from .. import _transactions
-from .._errors import ConfigError
-from ._transaction import AsyncTransaction, Transaction
+from . import _transactions
+from ._errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from typing import Protocol
 
-    from .._retry import RetryPolicy
+    import psycopg
+    import psycopg_pool
+
+    from ._retry import RetryPolicy
+
+    class Psycopg2Connection(Protocol):
+        """A connection of psycopg2's, whose types are a package of their own that may not be there."""
+
+        def get_transaction_status(self) -> int: ...
+
+    class Psycopg2Pool(Protocol):
+        """A pool of psycopg2's."""
+
+        def getconn(self, key: Any = None) -> Any: ...
+        def putconn(self, conn: Any, key: Any = None, close: bool = False) -> None: ...
 
     class _Decorator(Protocol):
         @overload
@@ -29,73 +44,49 @@ if TYPE_CHECKING:
         def __call__(
             self, fn: Callable[Concatenate[AC, P], Awaitable[T]], /
         ) -> Callable[Concatenate[AC | psycopg_pool.AsyncConnectionPool[AC], P], Coroutine[Any, Any, T]]: ...
+        @overload
+        def __call__(
+            self, fn: Callable[Concatenate[D, P], T], /
+        ) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
 
 
 T = TypeVar("T")
 P = ParamSpec("P")
 C = TypeVar("C", bound="psycopg.Connection[Any]")
 AC = TypeVar("AC", bound="psycopg.AsyncConnection[Any]")
+D = TypeVar("D", bound="Psycopg2Connection")
+
+# The drivers by the names of their packages, which are those of the adapters in ours.
+_DRIVERS = ("psycopg", "psycopg2")
 
 
-class _OneConnection(Generic[C]):
-    has_others = False
-
-    def __init__(self, connection: C) -> None:
-        self._connection = connection
-
-    def connection(self, time_left: float | None) -> AbstractContextManager[C]:  # noqa: ARG002 (there it is)
-        return nullcontext(self._connection)
-
-    def transaction(self, connection: C) -> Transaction:
-        return Transaction(connection)
-
-
-class _Pool(Generic[C]):
-    has_others = True
-
-    def __init__(self, pool: psycopg_pool.ConnectionPool[C]) -> None:
-        self._pool = pool
-
-    def connection(self, time_left: float | None) -> AbstractContextManager[C]:
-        return self._pool.connection(_shorter(self._pool.timeout, time_left))
-
-    def transaction(self, connection: C) -> Transaction:
-        return Transaction(connection)
-
-
-class _OneAsyncConnection(Generic[AC]):
-    has_others = False
-
-    def __init__(self, connection: AC) -> None:
-        self._connection = connection
-
-    def connection(self, time_left: float | None) -> AbstractAsyncContextManager[AC]:  # noqa: ARG002
-        return nullcontext(self._connection)
-
-    def transaction(self, connection: AC) -> AsyncTransaction:
-        return AsyncTransaction(connection)
-
-
-class _AsyncPool(Generic[AC]):
-    has_others = True
-
-    def __init__(self, pool: psycopg_pool.AsyncConnectionPool[AC]) -> None:
-        self._pool = pool
-
-    def connection(self, time_left: float | None) -> AbstractAsyncContextManager[AC]:
-        return self._pool.connection(_shorter(self._pool.timeout, time_left))
-
-    def transaction(self, connection: AC) -> AsyncTransaction:
-        return AsyncTransaction(connection)
-
-
-def _shorter(timeout: float, time_left: float | None) -> float:
-    return timeout if time_left is None else min(timeout, time_left)
-
-
+@overload
 def run_transaction(
     pool_or_connection: C | psycopg_pool.ConnectionPool[C],
     fn: Callable[[C], T],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> T: ...
+@overload
+def run_transaction(
+    pool_or_connection: D,
+    fn: Callable[[D], T],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> T: ...
+@overload
+def run_transaction(
+    pool_or_connection: Psycopg2Pool,
+    fn: Callable[[Any], T],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> T: ...
+def run_transaction(
+    pool_or_connection: Any,
+    fn: Callable[[Any], T],
     *,
     policy: RetryPolicy | None = None,
     idempotent: bool = False,
@@ -104,14 +95,15 @@ def run_transaction(
 
     BEGIN and COMMIT are sent here, on connections in autocommit mode too. `fn` may be called several times, each
     time on a fresh snapshot, so whatever it does outside of the database it may do several times. In it,
-    ``conn.commit()``, ``conn.rollback()`` and ``conn.transaction()`` are refused. What it raises rolls the
-    transaction back, and is raised (`psycopg.Rollback` too).
+    ``conn.commit()``, ``conn.rollback()`` and blocks (``conn.transaction()``; psycopg2's ``with conn:``) are
+    refused. What it raises rolls the transaction back, and is raised (`psycopg.Rollback` too).
 
     Run again: conflicts; before COMMIT also DSQL's XX000 and, where a pool has others, a lost connection. A pool's
     connection is given back before each wait.
 
     Args:
-        pool_or_connection: a pool of psycopg_pool's (ours, or any), or a psycopg connection that is idle.
+        pool_or_connection: a pool of psycopg_pool's or psycopg2's (ours, or any), or a connection of psycopg's or
+            psycopg2's that is idle.
         fn: is called with the connection. It must let the database's errors out.
         policy: how often, and how long between; default ``RetryPolicy()``.
         idempotent: running `fn` twice is as good as once: it is also run again where the outcome of COMMIT is
@@ -126,7 +118,7 @@ def run_transaction(
         TransactionAborted: a statement had failed, and `fn` hid it. Nothing was applied.
         TransactionEnded: `fn` ended the transaction itself.
         CommitOutcomeUnknown: COMMIT was sent, and nothing tells whether it was applied.
-        psycopg.Error: the last attempt's error, itself; a note tells how many there were.
+        psycopg.Error: the last attempt's error, itself, of whatever driver; a note tells how many there were.
     """
     return _transactions.run(_source(pool_or_connection), fn, policy, idempotent=idempotent)
 
@@ -154,6 +146,8 @@ def retry_on_conflict(
 def retry_on_conflict(
     fn: Callable[Concatenate[AC, P], Awaitable[T]], /
 ) -> Callable[Concatenate[AC | psycopg_pool.AsyncConnectionPool[AC], P], Coroutine[Any, Any, T]]: ...
+@overload
+def retry_on_conflict(fn: Callable[Concatenate[D, P], T], /) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
 @overload
 def retry_on_conflict(*, policy: RetryPolicy | None = None, idempotent: bool = False) -> _Decorator: ...
 def retry_on_conflict(fn: Any = None, /, *, policy: RetryPolicy | None = None, idempotent: bool = False) -> Any:
@@ -211,28 +205,31 @@ def _with_first(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     return fn(connection, *args[1:], **kwargs)
 
 
-def _source(given: C | psycopg_pool.ConnectionPool[C]) -> _transactions.Source[C]:
-    if isinstance(given, psycopg_pool.ConnectionPool):
-        return _Pool(given)
-    if isinstance(given, psycopg.Connection):
-        return _OneConnection(given)
-    raise _unusable(given, "run_transaction_async", "psycopg connection or psycopg_pool pool")
+def _adapters() -> Iterator[Any]:
+    for driver in _DRIVERS:
+        if driver in sys.modules:
+            yield import_module(f"{__package__}.{driver}._sources")
 
 
-def _async_source(given: AC | psycopg_pool.AsyncConnectionPool[AC]) -> _transactions.AsyncSource[AC]:
-    if isinstance(given, psycopg_pool.AsyncConnectionPool):
-        return _AsyncPool(given)
-    if isinstance(given, psycopg.AsyncConnection):
-        return _OneAsyncConnection(given)
-    raise _unusable(given, "run_transaction", "asynchronous psycopg connection or psycopg_pool pool")
+def _source(given: object) -> _transactions.Source[Any]:
+    for adapter in _adapters():
+        found: _transactions.Source[Any] | None = adapter.source(given)
+        if found is not None:
+            return found
+    hint = ""
+    if any(adapter.async_source(given) is not None for adapter in _adapters()):
+        hint = "; that is for run_transaction_async, or an async function"
+    wanted = "connection or a pool of psycopg's or psycopg2's"
+    raise ConfigError(f"a {wanted} is needed, not {type(given).__name__}{hint}")
 
 
-def _unusable(given: object, other: str, wanted: str) -> ConfigError:
-    theirs = (
-        psycopg.Connection,
-        psycopg.AsyncConnection,
-        psycopg_pool.ConnectionPool,
-        psycopg_pool.AsyncConnectionPool,
-    )
-    hint = f"; that is for {other}, or an async function" if isinstance(given, theirs) else ""
-    return ConfigError(f"a {wanted} is needed, not {type(given).__name__}{hint}")
+def _async_source(given: object) -> _transactions.AsyncSource[Any]:
+    for adapter in _adapters():
+        found: _transactions.AsyncSource[Any] | None = adapter.async_source(given)
+        if found is not None:
+            return found
+    hint = ""
+    if any(adapter.source(given) is not None for adapter in _adapters()):
+        hint = "; that is for run_transaction, or a function that is not async"
+    wanted = "asynchronous psycopg connection or psycopg_pool pool"
+    raise ConfigError(f"an {wanted} is needed, not {type(given).__name__}{hint}")
