@@ -23,6 +23,7 @@ from ._errors import DriverError, without_frames
 from ._libpq import DIRECT_TLS_LIBPQ, OLDEST_LIBPQ, REQUIRE_AUTH_LIBPQ
 from ._settings import named_settings, overruled, refuse_environment, settings_of
 from ._settled import SOURCES, provider_of, settled
+from ._system_roots import system_roots
 from ._token_request import action_for
 
 if TYPE_CHECKING:
@@ -97,8 +98,10 @@ READ_ENVIRONMENT = (
     "PGSSLMINPROTOCOLVERSION",
     "PGSSLROOTCERT",
     "PGUSER",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
 )
-"""All variables that `parse_config` reads: with equal ones, equal arguments give equal settings."""
+"""All variables that are read for a connection: with equal ones, equal arguments give equal settings."""
 
 
 # What a `Config` keeps of the environment it was built from: all of that but keys.
@@ -408,7 +411,9 @@ def _kept(environ: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType({name: environ[name] for name in _KEPT if environ.get(name)})
 
 
-def driver_arguments(config: Config, libpq_version: int, *, system_trust: bool = False) -> dict[str, Any]:
+def driver_arguments(
+    config: Config, libpq_version: int, *, system_trust: bool = False, own_openssl: bool = False
+) -> dict[str, Any]:
     """Write a configuration as libpq parameters, all but the password.
 
     Every parameter that bears on who sees the token is written out, whatever libpq would take from its
@@ -418,6 +423,7 @@ def driver_arguments(config: Config, libpq_version: int, *, system_trust: bool =
         config: the settings.
         libpq_version: as ``PQlibVersion()`` has it: 170002 is 17.2.
         system_trust: trust the system's roots instead of the bundled ones.
+        own_openssl: libpq came in a wheel, with an OpenSSL that does not know where the system's roots are.
 
     Raises:
         DriverError: libpq is too old.
@@ -451,9 +457,14 @@ def driver_arguments(config: Config, libpq_version: int, *, system_trust: bool =
     if mode.startswith("verify-"):
         default = AMAZON_ROOTS if config.password is None else "system"
         roots = "system" if system_trust else config.driver.get("sslrootcert", default)
+        if roots == "system":
+            roots = system_roots(libpq_version, own_openssl=own_openssl)
+            if roots == "system" and libpq_version < REQUIRE_AUTH_LIBPQ:
+                raise DriverError(
+                    "this libpq does not know sslrootcert=system and no file of the system's roots was found: "
+                    "pass sslrootcert=, or install a newer libpq with: pip install 'dsql-fast[binary]'",
+                )
         arguments["sslrootcert"] = roots
-        if roots == "system" and libpq_version < REQUIRE_AUTH_LIBPQ:
-            arguments["sslrootcert"] = _system_roots_file()
     if libpq_version >= REQUIRE_AUTH_LIBPQ:
         arguments["require_auth"] = _authentication(config, mode)
         arguments["sslcertmode"] = "disable"
@@ -473,17 +484,3 @@ def _authentication(config: Config, mode: str) -> str:
         return "password"
     # An ordinary PostgreSQL. Only a server that was verified may have the password as it is.
     return "scram-sha-256,md5,none" + (",password" if mode.startswith("verify-") else "")
-
-
-def _system_roots_file() -> str:
-    # libpq learnt sslrootcert=system with 16; before, it takes a file.
-    import ssl
-
-    paths = ssl.get_default_verify_paths()
-    found = paths.cafile or paths.openssl_cafile
-    if not found:
-        raise DriverError(
-            "this libpq does not know sslrootcert=system and no file of the system's roots was found: "
-            "pass sslrootcert=, or install a newer libpq with: pip install 'dsql-fast[binary]'",
-        )
-    return found

@@ -49,11 +49,13 @@ def test_the_host_stays_what_it_is(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize("name", ["nowhere.invalid", "a" * 64 + ".invalid"])
 def test_a_name_that_cannot_be_resolved(cluster: LocalCluster, door: str, name: str) -> None:
     keywords = arguments(cluster, connect_host=name)
-    with pytest.raises((psycopg.OperationalError, dsql_fast.PoolTimeout)) as caught:
+    with pytest.raises((dsql_fast.ConnectError, dsql_fast.PoolTimeout)) as caught:
         DOORS[door](keywords)
-    failure = caught.value if "pool" not in door else caught.value.__cause__
-    assert isinstance(failure, psycopg.OperationalError)
+    failure = caught.value.__cause__ if isinstance(caught.value, dsql_fast.PoolTimeout) else caught.value
+    assert isinstance(failure, dsql_fast.ConnectError)
     assert str(failure).startswith(f"connect_host={name} cannot be resolved: ")
+    assert failure.kind == "host-not-found"
+    assert "describe-vpc-endpoints" in (failure.next_step or "")
 
 
 def test_it_is_resolved_at_each_connect(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:

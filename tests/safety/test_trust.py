@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
 import dsql_fast
-from dsql_fast import _config, _connecting
+from dsql_fast import _config, _connecting, _system_roots
 from safety.doors import DOORS, HOST, arguments, assert_nothing_secret
 from safety.recorder import Recorder
 
@@ -40,6 +41,23 @@ def test_a_root_of_the_systems_is_trusted_at_the_second_try(
     assert [record.levelno for record in told] == [logging.WARNING]
     assert HOST in told[0].getMessage()
     assert "not signed by an Amazon root" in told[0].getMessage()
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("asked", [None, "system"])
+def test_the_systems_roots_are_found_by_a_libpq_that_looks_elsewhere(
+    door: str,
+    asked: str | None,
+    certificates: Certificates,
+    aws_keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wheels of psycopg and psycopg2 bring an OpenSSL that looks for them where it was built."""
+    monkeypatch.setattr(_system_roots, "_FILES", ("/nowhere.crt", str(certificates.ours.root)))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: ssl.DefaultVerifyPaths("", "", "", "", "", ""))
+    with Recorder(certificates.good) as server:
+        DOORS[door](arguments(server) if asked is None else {**arguments(server), "sslrootcert": asked})
+        assert len(server.settle().passwords) == 1
 
 
 def test_it_is_remembered_for_one_host_only(

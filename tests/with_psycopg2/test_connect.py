@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import subprocess
 import sys
 import threading
@@ -194,25 +193,6 @@ def test_what_a_factory_raises_is_raised(cluster: LocalCluster) -> None:
 
 
 # The driver that is there.
-
-
-def test_the_systems_roots_are_found_where_the_wheels_openssl_does_not_look(
-    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = {**cluster.connect_kwargs(), "sslrootcert": "system"}
-    monkeypatch.setattr(_driver, "_IS_WHEEL", True)
-    found = ssl.get_default_verify_paths().cafile
-    assert _driver._system_roots() == (found or "system")
-    # They are read: the cluster's certificate is refused for what it is, not for want of roots.
-    with pytest.raises(psycopg2.OperationalError, match="certificate verify failed"):
-        connect(**asked)
-    # OpenSSL reads what the variable names by itself.
-    monkeypatch.setenv("SSL_CERT_FILE", cluster.connect_kwargs()["sslrootcert"])
-    assert _driver._system_roots() == "system"
-    connect(**asked, application_name="another plan").close()
-    monkeypatch.delenv("SSL_CERT_FILE")
-    monkeypatch.setattr(_driver, "_IS_WHEEL", False)
-    assert _driver._system_roots() == "system"
 
 
 def test_a_libpq_that_is_too_old_is_told(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:

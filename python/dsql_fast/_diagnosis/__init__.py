@@ -138,7 +138,8 @@ _CASES = (
     ),
     _Case(
         "host-not-found",
-        "(resolve|translate) host|(name|nodename) .*not known|name resolution|getaddrinfo failed|gaierror",
+        "(resolve|translate) host|(name|nodename) .*not known|name resolution|getaddrinfo failed|gaierror"
+        "|cannot be resolved",
         _reach.host_not_found,
     ),
     _Case("connection-refused", r"connection ?refused|\[errno (111|61)\]", _reach.refused),

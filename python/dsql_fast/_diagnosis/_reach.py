@@ -143,6 +143,12 @@ def host_not_found(refusal: Refusal, known: Known) -> Said:
     if "temporary failure" in refusal.text.lower():
         cause = f"no name server answered, for {known.host or 'the host'} or any other name"
         return cause, f"see whether this machine has a network and a name server; {_NETWORK}"
+    if "connect_host=" in refusal.text:
+        # The cluster's own name was not asked for: only the name that tells where to dial.
+        return (
+            "the name that connect_host= gives is misspelt, or known only where it belongs (a VPC's name server)",
+            "compare with the endpoint's DNS names: `aws ec2 describe-vpc-endpoints`; or leave connect_host out",
+        )
     return (
         f"there is no host {known.host or 'of this name'}: misspelt, of another Region, or the cluster is deleted",
         f"compare with the cluster's endpoint: `{get_cluster(known)}`",

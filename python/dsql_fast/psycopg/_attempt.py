@@ -9,7 +9,7 @@ import psycopg
 from .. import _connecting
 from .._config import driver_arguments
 from .._errors import linked
-from ._driver import LIBPQ_VERSION
+from ._driver import LIBPQ_VERSION, OWN_OPENSSL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _Psycopg:
     name = "psycopg"
 
     def arguments(self, config: Config, *, system_trust: bool) -> dict[str, Any]:
-        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust)
+        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=OWN_OPENSSL)
 
     def refusal(self, error: BaseException) -> str | None:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.

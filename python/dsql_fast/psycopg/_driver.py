@@ -14,3 +14,6 @@ except ImportError as error:
 
 LIBPQ_VERSION: int = psycopg.pq.version()
 """As ``PQlibVersion()`` has it: 170002 is 17.2."""
+
+OWN_OPENSSL: bool = psycopg.pq.__impl__ == "binary"
+"""libpq is psycopg-binary's: its OpenSSL looks for the system's roots where it was built, and finds none."""

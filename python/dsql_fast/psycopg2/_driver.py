@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +41,7 @@ class _Psycopg2:
                 f"psycopg2 works with libpq {LIBPQ_VERSION // 10000}, which is too old: DSQL needs SNI, which "
                 "came with libpq 14. Install a newer one with: pip install 'dsql-fast[psycopg2]'",
             )
-        arguments = driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust)
-        if arguments.get("sslrootcert") == "system":
-            arguments["sslrootcert"] = _system_roots()
-        return arguments
+        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=_IS_WHEEL)
 
     def refusal(self, error: BaseException) -> str | None:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.
@@ -62,10 +57,3 @@ DRIVER = _Psycopg2()
 def begin(dsn: str | Config, keywords: Mapping[str, Any]) -> Attempt:
     """As `_connecting.begin`."""
     return _connecting.begin(DRIVER, dsn, keywords)
-
-
-def _system_roots() -> str:
-    """Return where libpq finds the roots that the system trusts."""
-    if not _IS_WHEEL or os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
-        return "system"
-    return ssl.get_default_verify_paths().cafile or "system"
