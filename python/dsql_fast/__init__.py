@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from ._native import __version__
     from ._retry import RetryPolicy, RetryState
-    from ._run import retry_on_conflict, run_transaction, run_transaction_async
+    from ._run import conflict_attempts, retry_on_conflict, run_transaction, run_transaction_async
     from ._telemetry import counters
     from ._tokens import TokenSource, generate_token
     from .bulk import BulkResult, bulk_insert, bulk_insert_async, create_ledger, create_ledger_async
@@ -58,8 +58,10 @@ if TYPE_CHECKING:
     from .psycopg import (
         AsyncConnection,
         AsyncConnectionPool,
+        AsyncNullConnectionPool,
         Connection,
         ConnectionPool,
+        NullConnectionPool,
         PoolTimeout,
         connect,
         connect_async,
@@ -71,6 +73,7 @@ __all__ = [
     "AssumeRole",
     "AsyncConnection",
     "AsyncConnectionPool",
+    "AsyncNullConnectionPool",
     "BulkError",
     "BulkOutcomeUnknown",
     "BulkResult",
@@ -97,6 +100,7 @@ __all__ = [
     "JobFailed",
     "JobTimeout",
     "NestedTransaction",
+    "NullConnectionPool",
     "PartlyDone",
     "PoolTimeout",
     "RateExceeded",
@@ -111,6 +115,7 @@ __all__ = [
     "__version__",
     "bulk_insert",
     "bulk_insert_async",
+    "conflict_attempts",
     "conflict_kind",
     "connect",
     "connect_async",
@@ -181,6 +186,7 @@ _HOMES = {
     "generate_token": "_tokens",
     "is_conflict": "_conflict",
     "is_occ_error": "_conflict",
+    "conflict_attempts": "_run",
     "retry_on_conflict": "_run",
     "run_transaction": "_run",
     "run_transaction_async": "_run",

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ._application_name import application_name
 from ._conninfo import parse_conninfo
 from ._credentials._provider import NoCredentials
 from ._endpoint import region_of_host
 from ._environment import password_from, settings_from
 from ._errors import DriverError, without_frames
 from ._libpq import DIRECT_TLS_LIBPQ, OLDEST_LIBPQ, REQUIRE_AUTH_LIBPQ
+from ._native import __version__
 from ._settings import named_settings, overruled, refuse_environment, settings_of
 from ._settled import SOURCES, provider_of, settled
 from ._system_roots import system_roots
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         custom_credentials_provider: CredentialsSource | CredentialsProvider | None
         token_duration_secs: int | str | None
         return_to_first_secs: float | str | None
+        orm_prefix: str | None
         application_name: str | None
         client_encoding: str | None
         connect_timeout: int | str | None
@@ -137,6 +140,7 @@ class Config:
         lifetime: a token's, in seconds.
         provider: where credentials come from.
         password: what is sent instead of a token to an ordinary PostgreSQL (`from_env`), or None.
+        orm_prefix: what stands before our own name in ``application_name``, or None.
         driver: libpq parameters that the caller gave, by keyword.
         alternatives: of several endpoints, one `Config` each, in order; empty for one endpoint.
         return_to_first_secs: seconds after which the first of several endpoints is tried again.
@@ -157,6 +161,7 @@ class Config:
         "endpoint",
         "hostaddr",
         "lifetime",
+        "orm_prefix",
         "password",
         "port",
         "provider",
@@ -172,6 +177,7 @@ class Config:
     lifetime: int
     provider: CredentialsProvider
     password: Password | None
+    orm_prefix: str | None
     driver: Mapping[str, str]
     alternatives: tuple[Config, ...]
     return_to_first_secs: float
@@ -265,6 +271,14 @@ class Config:
         if self.password is not None:
             return False
         return "sslrootcert" not in self.driver and self.driver.get("sslmode", "verify-full").startswith("verify-")
+
+    def own_application_name(self, driver: str) -> str:
+        """Return what a driver's connections are called where the caller, or ``PGAPPNAME``, named nothing.
+
+        Args:
+            driver: the driver's package.
+        """
+        return application_name(driver, __version__, self.orm_prefix)
 
     def _compared(self) -> tuple[Any, ...]:
         names = [name for name in self.__slots__ if not name.startswith("_") and name != "driver"]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 import sys
 from importlib import import_module
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from . import _transactions
+from . import _attempts, _transactions
 from ._errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
     from typing import Protocol
 
     import psycopg
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
         def __call__(
             self, fn: Callable[Concatenate[D, P], T], /
         ) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
+
+    class _NamedDecorator(Protocol):
+        # Which argument it is stands in a text: type checkers cannot follow.
+        def __call__(self, fn: Callable[..., T], /) -> Callable[..., T]: ...
 
 
 T = TypeVar("T")
@@ -150,59 +154,165 @@ def retry_on_conflict(
 def retry_on_conflict(fn: Callable[Concatenate[D, P], T], /) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
 @overload
 def retry_on_conflict(*, policy: RetryPolicy | None = None, idempotent: bool = False) -> _Decorator: ...
-def retry_on_conflict(fn: Any = None, /, *, policy: RetryPolicy | None = None, idempotent: bool = False) -> Any:
+@overload
+def retry_on_conflict(
+    *, connection: str, policy: RetryPolicy | None = None, idempotent: bool = False
+) -> _NamedDecorator: ...
+def retry_on_conflict(
+    fn: Any = None,
+    /,
+    *,
+    connection: str | None = None,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> Any:
     """Make a function one that runs in a transaction of its own, and again if it lost against another one.
 
-    The function's first argument is a connection; that of the decorated one, a pool or an idle connection, given
-    by position. So it is no decorator for methods: call `run_transaction` in them. With and without parentheses,
-    for ``def`` and ``async def``. What it does is `run_transaction`'s.
+    One of the function's arguments is a connection; for the decorated one it is a pool or an idle connection,
+    given by position or by name. With and without parentheses, for ``def`` and ``async def``. What it does is
+    `run_transaction`'s.
 
     Args:
         fn: the function.
+        connection: the argument's name; default: the first one. A method's first is ``self``, so name it there:
+            ``@retry_on_conflict(connection="conn")``.
         policy: as for `run_transaction`.
         idempotent: as for `run_transaction`.
 
     Raises:
-        ConfigError: it cannot be used on this; or, when called, the first argument is no pool and no connection.
+        ConfigError: it cannot be used on this; or, when called, the argument is no pool and no connection.
     """
     _transactions.checked(policy)
-    if fn is None:
-        return functools.partial(_decorated, policy=policy, idempotent=idempotent)
-    return _decorated(fn, policy=policy, idempotent=idempotent)
+    decorate = functools.partial(_decorated, connection=connection, policy=policy, idempotent=idempotent)
+    return decorate if fn is None else decorate(fn)
 
 
-def _decorated(fn: Any, *, policy: RetryPolicy | None, idempotent: bool) -> Any:
+def _decorated(fn: Any, *, connection: str | None, policy: RetryPolicy | None, idempotent: bool) -> Any:
     if not callable(fn) or isgeneratorfunction(fn) or isasyncgenfunction(fn):
         raise ConfigError("retry_on_conflict is for functions and async functions")
-    name = getattr(fn, "__name__", repr(fn))
+    place = _Place(fn, connection)
 
     if iscoroutinefunction(fn):
 
         @functools.wraps(fn)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            source = _async_source(_first(args, name))
-            again = functools.partial(_with_first, fn, args, kwargs)
+            source = _async_source(place.given(args, kwargs))
+            again = functools.partial(place.call, fn, args, kwargs)
             return await _transactions.run_async(source, again, policy, idempotent=idempotent)
 
         return run_async
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        source = _source(_first(args, name))
-        again = functools.partial(_with_first, fn, args, kwargs)
+        source = _source(place.given(args, kwargs))
+        again = functools.partial(place.call, fn, args, kwargs)
         return _transactions.run(source, again, policy, idempotent=idempotent)
 
     return run
 
 
-def _first(args: tuple[Any, ...], name: str) -> Any:
-    if not args:
-        raise ConfigError(f"{name}() needs a pool or a connection as its first argument, by position")
-    return args[0]
+class _Place:
+    """Where among a function's arguments the connection is.
+
+    Raises:
+        ConfigError: it has no such argument.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str | None) -> None:
+        self._function = getattr(fn, "__name__", repr(fn))
+        try:
+            parameters = list(signature(fn).parameters.values())
+        except ValueError:
+            parameters = []  # a built-in function may not tell
+        named = [
+            each.name for each in parameters if each.kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+        ]
+        if name is not None and name not in named:
+            raise ConfigError(f"{self._function}() has no argument {name!r}; it has {', '.join(named) or 'none'}")
+        if name is None and named[:1] in (["self"], ["cls"]):
+            raise ConfigError(
+                f"{self._function}() is a method, whose first argument is {named[0]}: say which one is the "
+                "connection, @retry_on_conflict(connection=...) with its name"
+            )
+        self._index = 0 if name is None else named.index(name)
+        found = parameters[self._index : self._index + 1]
+        kind = found[0].kind if found else Parameter.POSITIONAL_ONLY
+        self._name = None if kind in {Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL} else found[0].name
+        self._by_position = kind is not Parameter.KEYWORD_ONLY
+
+    def given(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return the pool or connection among the arguments of a call."""
+        if self._is_by_position(args):
+            return args[self._index]
+        if self._name in kwargs:
+            return kwargs[self._name]
+        what = f"as its argument {self._name!r}" if self._name else "as its first argument, by position"
+        raise ConfigError(f"{self._function}() needs a pool or a connection {what}")
+
+    def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], connection: Any) -> Any:
+        """Call the function with a connection in that place."""
+        if self._is_by_position(args):
+            return fn(*args[: self._index], connection, *args[self._index + 1 :], **kwargs)
+        return fn(*args, **{**kwargs, str(self._name): connection})
+
+    def _is_by_position(self, args: tuple[Any, ...]) -> bool:
+        return self._by_position and len(args) > self._index
 
 
-def _with_first(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], connection: Any) -> Any:
-    return fn(connection, *args[1:], **kwargs)
+@overload
+def conflict_attempts(
+    pool_or_connection: C | psycopg_pool.ConnectionPool[C],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> Iterator[_attempts.Attempt[C]]: ...
+@overload
+def conflict_attempts(
+    pool_or_connection: D, *, policy: RetryPolicy | None = None, idempotent: bool = False
+) -> Iterator[_attempts.Attempt[D]]: ...
+@overload
+def conflict_attempts(
+    pool_or_connection: Psycopg2Pool, *, policy: RetryPolicy | None = None, idempotent: bool = False
+) -> Iterator[_attempts.Attempt[Any]]: ...
+@overload
+def conflict_attempts(
+    pool_or_connection: AC | psycopg_pool.AsyncConnectionPool[AC],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> AsyncIterator[_attempts.AsyncAttempt[AC]]: ...
+def conflict_attempts(
+    pool_or_connection: Any, *, policy: RetryPolicy | None = None, idempotent: bool = False
+) -> Any:
+    """Run a block in a transaction, and again if it lost against another one.
+
+    ::
+
+        for attempt in conflict_attempts(pool):
+            with attempt as conn:
+                conn.execute(...)
+
+    With an asynchronous pool or connection: ``async for`` and ``async with``. What holds for the function that
+    `run_transaction` calls holds for the block. COMMIT is sent when the loop goes round (``continue`` too) and,
+    if it is answered with success, the loop ends. A loop that is left by ``break`` or ``return`` is left before
+    COMMIT: the transaction is rolled back, with a RuntimeWarning. To leave the loop from inside, call
+    ``attempt.commit()`` (awaited where it is asynchronous) as the last thing in the block.
+
+    Args:
+        pool_or_connection: as for `run_transaction` and `run_transaction_async`.
+        policy: as for `run_transaction`.
+        idempotent: as for `run_transaction`.
+
+    Returns:
+        The attempts. Their errors are raised by the loop or by the block, as `run_transaction` raises them.
+
+    Raises:
+        ConfigError: an argument cannot be used. Nothing was sent.
+    """
+    checked = _transactions.checked(policy)
+    if any(adapter.async_source(pool_or_connection) is not None for adapter in _adapters()):
+        return _attempts.attempts_async(_async_source(pool_or_connection), checked, idempotent=idempotent)
+    return _attempts.attempts(_source(pool_or_connection), checked, idempotent=idempotent)
 
 
 def _adapters() -> Iterator[Any]:

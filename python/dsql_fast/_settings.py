@@ -35,12 +35,14 @@ _OURS = (
     "credentials",
     "custom_credentials_provider",
     "token_duration_secs",
+    "orm_prefix",
     "return_to_first_secs",
 )
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dbname": ("database",),
     # The official connectors' spellings.
     "token_duration_secs": ("tokenDurationSecs", "token-duration-secs"),
+    "orm_prefix": ("ormPrefix",),
 }
 # What may be a list, one value an endpoint.
 _OF_AN_ENDPOINT = ("host", "region", "port", "hostaddr", "connect_host")
@@ -157,8 +159,6 @@ def driver_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> dic
     least = environ.get("PGSSLMINPROTOCOLVERSION", "")
     if "ssl_min_protocol_version" not in settings and least.lower() == "tlsv1.3":
         settings["ssl_min_protocol_version"] = least
-    # libpq's own name for what a driver calls itself: PGAPPNAME and application_name= beat it.
-    settings.setdefault("fallback_application_name", "dsql-fast")
     return settings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ._application_name import checked_prefix
 from ._credentials import credentials_provider, profile_region
 from ._endpoint import Endpoint, checked_host, resolve_endpoint
 from ._errors import ConfigError
@@ -84,6 +85,7 @@ def settled(
         "dbname": text_of("dbname", given.get("dbname") or environ.get("PGDATABASE") or DEFAULT_DBNAME),
         "lifetime": lifetime_from(given.get("token_duration_secs", DEFAULT_LIFETIME)),
         "password": password,
+        "orm_prefix": checked_prefix(text_of("orm_prefix", given.get("orm_prefix", ""))),
         "driver": MappingProxyType(driver_settings(given, environ)),
         "alternatives": (),
         "return_to_first_secs": seconds_of(

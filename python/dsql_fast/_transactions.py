@@ -114,17 +114,17 @@ def run(source: Source[C], fn: Callable[[C], T], policy: RetryPolicy | None, *, 
                     transaction.commit()
                 except BaseException as error:
                     transaction.roll_back()
-                    again = attempts.failed(_failure(error, transaction, source))
+                    again = attempts.failed(failure_of(error, transaction, source))
                     if again is None:
                         raise
                 else:
                     return result
-                if not _stays(again, transaction):
+                if not stays(again, transaction):
                     break
-                _pause(attempts, again)
+                pause(attempts, again)
                 del again  # it refers to this frame: no cycle
         # Nothing is held while waiting.
-        _pause(attempts, again)
+        pause(attempts, again)
         del again
 
 
@@ -148,16 +148,16 @@ async def run_async(
                     await transaction.commit()
                 except BaseException as error:
                     await transaction.roll_back()
-                    again = attempts.failed(_failure(error, transaction, source))
+                    again = attempts.failed(failure_of(error, transaction, source))
                     if again is None:
                         raise
                 else:
                     return result
-                if not _stays(again, transaction):
+                if not stays(again, transaction):
                     break
-                await _pause_async(attempts, again)
+                await pause_async(attempts, again)
                 del again
-        await _pause_async(attempts, again)
+        await pause_async(attempts, again)
         del again
 
 
@@ -187,7 +187,8 @@ def _awaitable(result: Awaitable[T]) -> Awaitable[T]:
     return result
 
 
-def _failure(error: BaseException, transaction: Standing, source: Source[Any] | AsyncSource[Any]) -> Failure:
+def failure_of(error: BaseException, transaction: Standing, source: Source[Any] | AsyncSource[Any]) -> Failure:
+    """Say what is known of an attempt that failed, after it was rolled back."""
     return Failure(
         error,
         transaction.phase,
@@ -196,7 +197,7 @@ def _failure(error: BaseException, transaction: Standing, source: Source[Any] | 
     )
 
 
-def _stays(again: RetryState, transaction: Standing) -> bool:
+def stays(again: RetryState, transaction: Standing) -> bool:
     """Tell whether the next attempt is on the same connection, at once.
 
     After a schema conflict it must be: it is this session whose view of the schema is new now.
@@ -204,7 +205,8 @@ def _stays(again: RetryState, transaction: Standing) -> bool:
     return not again.delay and transaction.usable
 
 
-def _pause(attempts: Run, again: RetryState) -> None:
+def pause(attempts: Run, again: RetryState) -> None:
+    """Wait before the next attempt; raises if there is none after all."""
     try:
         hook = attempts.policy.before_retry
         if hook is not None:
@@ -217,7 +219,8 @@ def _pause(attempts: Run, again: RetryState) -> None:
     attempts.resume(again)
 
 
-async def _pause_async(attempts: Run, again: RetryState) -> None:
+async def pause_async(attempts: Run, again: RetryState) -> None:
+    """As `pause`."""
     try:
         hook = attempts.policy.before_retry
         if hook is not None:

@@ -119,7 +119,6 @@ def test_every_parameter_that_bears_on_safety_is_written_out() -> None:
         "require_auth": "password",
         "target_session_attrs": "any",
         "options": "",
-        "fallback_application_name": "dsql-fast",
     }
 
 

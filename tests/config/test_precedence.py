@@ -79,7 +79,8 @@ SETTINGS = [
     Setting("sslnegotiation", "sslnegotiation", "direct", "postgres", None, "", "direct"),
     Setting("options", "options", "-c a=b", "-c c=d", None, "", ""),
     Setting("ssl_max_protocol_version", "ssl_max_protocol_version", "TLSv1.3", "TLSv1.2", None, "", ""),
-    Setting("fallback_application_name", "fallback_application_name", "a", "b", None, "", "dsql-fast"),
+    Setting("fallback_application_name", "fallback_application_name", "a", "b", None, "", None),
+    Setting("orm_prefix", "orm_prefix", "a", "b", None, "", None),
 ]
 # libpq reads a variable for each of these by itself, where nothing is passed.
 _THROUGH = sorted(set(PASSED) - {setting.name for setting in SETTINGS})

@@ -14,12 +14,17 @@ import psycopg_pool.pool
 import psycopg_pool.pool_async
 import pytest
 
-from dsql_fast.psycopg import AsyncConnectionPool, ConnectionPool
+from dsql_fast.psycopg import AsyncConnectionPool, AsyncNullConnectionPool, ConnectionPool, NullConnectionPool
 from dsql_fast.psycopg._age import AgingPool
+from dsql_fast.psycopg._pool import TokenPool
+from dsql_fast.psycopg._pool_async import AsyncTokenPool
+from dsql_fast.psycopg._refresh import RefreshingPool
 
 POOLS = [
     pytest.param(psycopg_pool.ConnectionPool, ConnectionPool, id="sync"),
     pytest.param(psycopg_pool.AsyncConnectionPool, AsyncConnectionPool, id="async"),
+    pytest.param(psycopg_pool.NullConnectionPool, NullConnectionPool, id="null"),
+    pytest.param(psycopg_pool.AsyncNullConnectionPool, AsyncNullConnectionPool, id="async null"),
 ]
 
 # What ours override, or call, with the parameters.
@@ -35,7 +40,13 @@ METHODS = {
     "schedule_task": ["self", "task", "delay"],
     "getconn": ["self", "timeout"],
     "wait": ["self", "timeout"],
+    "close": ["self", "timeout"],
+    "drain": ["self"],
+    "_check_open_getconn": ["self"],
 }
+# Attributes of theirs that ours read or set.
+ATTRIBUTES = {"name", "max_lifetime", "_pool", "_stats", "_RETURNS_BAD", "_drained_at", "_reconnect_failed"}
+OURS = (AgingPool, RefreshingPool, TokenPool, AsyncTokenPool)
 
 
 @pytest.mark.parametrize(("theirs", "ours"), POOLS)
@@ -47,9 +58,9 @@ def test_method(theirs: type[Any], ours: type[Any], name: str) -> None:
 
 @pytest.mark.parametrize(("theirs", "ours"), POOLS)
 def test_nothing_private_is_overridden_unawares(theirs: type[Any], ours: type[Any]) -> None:
-    new = {*vars(ours), *vars(AgingPool)}
+    new = {name for cls in ours.__mro__ if cls in {ours, *OURS} for name in vars(cls)}
     shared = {name for name in new if hasattr(theirs, name) and not name.startswith("__")}
-    assert shared <= {*METHODS, "name", "max_lifetime", "_pool", "_stats", "_RETURNS_BAD"}
+    assert shared <= {*METHODS, *ATTRIBUTES}
 
 
 @pytest.mark.parametrize("module", [psycopg_pool.pool, psycopg_pool.pool_async])
@@ -67,6 +78,8 @@ def test_attributes() -> None:
     with pool._lock:
         pass
     assert pool._pool_full_event is None
+    assert pool._drained_at == 0.0
+    assert pool._reconnect_failed is None
     assert pool._RETURNS_BAD == "returns_bad"
 
 
@@ -75,9 +88,21 @@ def test_every_argument_of_psycopg_pools_constructor_is_there_with_its_default()
     for theirs, ours in (
         (psycopg_pool.ConnectionPool, ConnectionPool),
         (psycopg_pool.AsyncConnectionPool, AsyncConnectionPool),
+        (psycopg_pool.NullConnectionPool, NullConnectionPool),
+        (psycopg_pool.AsyncNullConnectionPool, AsyncNullConnectionPool),
     ):
         parameters = inspect.signature(ours).parameters
         for name, parameter in inspect.signature(theirs).parameters.items():
             assert name in parameters
             if name not in ours_differ:
                 assert parameters[name].default == parameter.default, name
+
+
+def test_a_drain_is_what_keeps_a_connection_from_coming_back() -> None:
+    """`refresh` sets the same time."""
+    pool = psycopg_pool.ConnectionPool("host=127.0.0.1", open=False)
+    before = pool._drained_at
+    pool.drain()
+    assert pool._drained_at > before
+    assert "_drained_at" in inspect.getsource(psycopg_pool.ConnectionPool._return_connection)
+    assert "_drained_at" in inspect.getsource(psycopg_pool.AsyncConnectionPool._return_connection)

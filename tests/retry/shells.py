@@ -82,6 +82,9 @@ class Sync:
     closed_error: type[Exception] = psycopg.OperationalError
     refuses_commit = "forbidden"
 
+    def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        return dsql_fast.run_transaction(pool_or_connection, lambda conn: driven(body, conn), **arguments)
+
     def on_connection(
         self,
         conninfo: str,
@@ -96,14 +99,14 @@ class Sync:
             try:
                 if before is not None:
                     before(conn)
-                return dsql_fast.run_transaction(conn, lambda conn: driven(body, conn), **arguments)
+                return self.run(conn, body, **arguments)
             finally:
                 if after is not None:
                     after(conn)
 
     def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
         with psycopg_pool.ConnectionPool(conninfo, min_size=1, max_size=1) as pool:
-            return dsql_fast.run_transaction(pool, lambda conn: driven(body, conn), **arguments)
+            return self.run(pool, body, **arguments)
 
 
 class Async:
@@ -112,6 +115,11 @@ class Async:
     driver: Any = psycopg
     closed_error: type[Exception] = psycopg.OperationalError
     refuses_commit = "forbidden"
+
+    async def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        return await dsql_fast.run_transaction_async(
+            pool_or_connection, lambda conn: driven_async(body, conn), **arguments
+        )
 
     def on_connection(
         self,
@@ -130,9 +138,7 @@ class Async:
                         done = before(conn)
                         if isawaitable(done):
                             await done
-                    return await dsql_fast.run_transaction_async(
-                        conn, lambda conn: driven_async(body, conn), **arguments
-                    )
+                    return await self.run(conn, body, **arguments)
                 finally:
                     if after is not None:
                         after(conn)
@@ -142,9 +148,7 @@ class Async:
     def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
         async def main() -> Any:
             async with psycopg_pool.AsyncConnectionPool(conninfo, min_size=1, max_size=1, open=False) as pool:
-                return await dsql_fast.run_transaction_async(
-                    pool, lambda conn: driven_async(body, conn), **arguments
-                )
+                return await self.run(pool, body, **arguments)
 
         return asyncio.run(main())
 
@@ -155,6 +159,9 @@ class Psycopg2:
     driver: Any = psycopg2
     closed_error: type[Exception] = psycopg2.InterfaceError
     refuses_commit = "cannot be used during a two-phase transaction"
+
+    def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        return dsql_fast.run_transaction(pool_or_connection, lambda conn: driven(body, conn), **arguments)
 
     def on_connection(
         self,
@@ -171,7 +178,7 @@ class Psycopg2:
             conn.autocommit = autocommit
             if before is not None:
                 before(conn)
-            return dsql_fast.run_transaction(conn, lambda conn: driven(body, conn), **arguments)
+            return self.run(conn, body, **arguments)
         finally:
             if after is not None:
                 after(conn)
@@ -180,6 +187,64 @@ class Psycopg2:
     def on_pool(self, conninfo: str, body: Body, **arguments: Any) -> Any:
         pool = psycopg2.pool.ThreadedConnectionPool(1, 1, conninfo)
         try:
-            return dsql_fast.run_transaction(pool, lambda conn: driven(body, conn), **arguments)
+            return self.run(pool, body, **arguments)
         finally:
             pool.closeall()
+
+
+class SyncBlock(Sync):
+    """The same by the block form."""
+
+    def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        result = None
+        for attempt in dsql_fast.conflict_attempts(pool_or_connection, **arguments):
+            with attempt as conn:
+                result = driven(body, conn)
+        return result
+
+
+class SyncCommit(Sync):
+    """The same by the block form, with COMMIT inside of the block."""
+
+    def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        for attempt in dsql_fast.conflict_attempts(pool_or_connection, **arguments):
+            with attempt as conn:
+                result = driven(body, conn)
+                attempt.commit()
+                return result
+        raise AssertionError
+
+
+class AsyncBlock(Async):
+    """As `SyncBlock`."""
+
+    async def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        result = None
+        async for attempt in dsql_fast.conflict_attempts(pool_or_connection, **arguments):
+            async with attempt as conn:
+                result = await driven_async(body, conn)
+        return result
+
+
+class AsyncCommit(Async):
+    """As `SyncCommit`."""
+
+    async def run(self, pool_or_connection: Any, body: Body, **arguments: Any) -> Any:
+        async for attempt in dsql_fast.conflict_attempts(pool_or_connection, **arguments):
+            async with attempt as conn:
+                result = await driven_async(body, conn)
+                await attempt.commit()
+                return result
+        raise AssertionError
+
+
+class Psycopg2Block(Psycopg2):
+    """As `SyncBlock`."""
+
+    run = SyncBlock.run
+
+
+class Psycopg2Commit(Psycopg2):
+    """As `SyncCommit`."""
+
+    run = SyncCommit.run

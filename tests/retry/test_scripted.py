@@ -29,7 +29,18 @@ from retry.scripted import (
     ScriptedServer,
     told,
 )
-from retry.shells import Async, Psycopg2, Sync, execute
+from retry.shells import (
+    Async,
+    AsyncBlock,
+    AsyncCommit,
+    Psycopg2,
+    Psycopg2Block,
+    Psycopg2Commit,
+    Sync,
+    SyncBlock,
+    SyncCommit,
+    execute,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,7 +50,20 @@ WRITE = "UPDATE t SET a = 1"
 Shell = Sync | Async | Psycopg2
 
 
-@pytest.fixture(params=[Sync, Async, Psycopg2], ids=["sync", "async", "psycopg2"])
+SHELLS = {
+    "sync": Sync,
+    "async": Async,
+    "psycopg2": Psycopg2,
+    "sync block": SyncBlock,
+    "async block": AsyncBlock,
+    "sync commit": SyncCommit,
+    "async commit": AsyncCommit,
+    "psycopg2 block": Psycopg2Block,
+    "psycopg2 commit": Psycopg2Commit,
+}
+
+
+@pytest.fixture(params=list(SHELLS.values()), ids=list(SHELLS))
 def shell(request: pytest.FixtureRequest) -> Shell:
     made: Shell = request.param()
     return made

@@ -157,6 +157,14 @@ as_their_pool: psycopg_pool.ConnectionPool[Connection[DictRow]] = rows
 plain: ConnectionPool = ConnectionPool("host")
 assert_type(plain.getconn().execute("select 1").fetchone(), TupleRow | None)
 
+nulls = dsql_fast.NullConnectionPool("host", connection_class=Connection[TupleRow], max_size=3)
+assert_type(nulls, dsql_fast.NullConnectionPool[Connection[TupleRow]])
+assert_type(nulls.getconn(), Connection[TupleRow])
+as_their_null_pool: psycopg_pool.NullConnectionPool[Connection[TupleRow]] = nulls
+assert_type(rows.refresh(wait=False, timeout=1.5), None)
+nulls.refresh()
+dsql_fast.connect("host", orm_prefix="django")
+
 # Transactions.
 
 
@@ -191,6 +199,14 @@ async def transactions(
     assert_type(await pool.run_transaction(count_async), int)
     assert_type(await move_async(pool, "a"), bool)
     assert_type(await move_async(conn, to="a"), bool)
+    async for attempt in dsql_fast.conflict_attempts(pool, policy=policy, idempotent=True):
+        async with attempt as inside:
+            assert_type(inside, AsyncConnection[TupleRow])
+            await attempt.commit()
+    async with dsql_fast.AsyncNullConnectionPool("host", connection_class=AsyncConnection[TupleRow]) as nulls:
+        assert_type(await nulls.getconn(), AsyncConnection[TupleRow])
+        await nulls.refresh()
+    await pool.refresh(timeout=3)
 
 
 @dsql_fast.retry_on_conflict
@@ -203,6 +219,22 @@ async def move_async(conn: AsyncConnection[TupleRow], to: str) -> bool:
     return True
 
 
+for attempt in dsql_fast.conflict_attempts(pool, policy=policy, idempotent=True):
+    with attempt as inside:
+        assert_type(inside, Connection[TupleRow])
+        attempt.commit()
+for on_one in dsql_fast.conflict_attempts(conn):
+    with on_one as inside:
+        assert_type(inside, Connection[TupleRow])
+
+
+class Bank:
+    @dsql_fast.retry_on_conflict(connection="conn", policy=policy)
+    def transfer(self, amount: int, *, conn: Connection[TupleRow]) -> int:
+        return amount * conn.info.backend_pid
+
+
+assert_type(Bank().transfer(1, conn=pool), int)
 assert_type(move(pool, 1, to="a"), str)
 assert_type(move(conn, 1), str)
 

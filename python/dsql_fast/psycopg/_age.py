@@ -123,20 +123,24 @@ class AgingPool:
         if succession is not None and succession.gone:
             self.run_task(self._add_task(self))
 
-    def _succeeded(self, old: Any) -> bool:
+    def _succeeded(self, old: Any, successor: Any) -> Any:
         """Take note that the successor is there.
 
         Returns:
-            Whether there is a place for it.
+            The connection to close, now: with the close left to another worker, many successors would be opened
+            before the first old one goes. The old one if it was idle; the successor if there is no place for
+            it; None if the old one is in use or closed.
         """
         succession = self._successions.setdefault(old, Succession())
         succession.succeeded = True
         if old in self._pool:
             self._pool.remove(old)
             succession.gone = True
-            self.run_task(self._close_task(self, old))
+            to_close = old
         elif old.closed and not succession.gone:
             # drain(), check() or the shrinking closed it, and have seen to the number of connections.
-            return False
+            return successor
+        else:
+            to_close = None
         _telemetry.record("connection_replaced", logging.DEBUG, "%r: a connection was replaced", self.name)
-        return True
+        return to_close

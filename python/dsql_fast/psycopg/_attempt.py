@@ -22,7 +22,10 @@ class _Psycopg:
     name = "psycopg"
 
     def arguments(self, config: Config, *, system_trust: bool) -> dict[str, Any]:
-        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=OWN_OPENSSL)
+        arguments = driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=OWN_OPENSSL)
+        # libpq's own name for what a driver calls itself: PGAPPNAME and application_name= beat it.
+        arguments.setdefault("fallback_application_name", config.own_application_name(self.name))
+        return arguments
 
     def refusal(self, error: BaseException) -> str | None:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.

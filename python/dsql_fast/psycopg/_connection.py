@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Connection(psycopg.Connection[Row]):
-    """A psycopg connection to Aurora DSQL. Usable wherever psycopg's is (``connection_class=``)."""
+    """A psycopg connection to Aurora DSQL. Usable wherever psycopg's is (``connection_class=``).
+
+    DSQL does not act on cancel requests (observed): after `cancel` or `cancel_safe` a statement goes on.
+    """
 
     __module__ = "dsql_fast"
 
@@ -69,6 +72,8 @@ class Connection(psycopg.Connection[Row]):
                 ``sslmode``: default ``verify-full``, whatever the environment says.
                 ``sslrootcert``: file of the roots to trust, or ``system``; default ``PGSSLROOTCERT``, else the
                 bundled Amazon roots and, where the certificate is not theirs, the system's.
+                ``orm_prefix``: the name of an ORM or a framework, to stand before ours in ``application_name``
+                (``django:dsql-fast-psycopg/1.0``); of no effect beside a name of your own.
                 Further libpq parameters (``connect_timeout`` in seconds, ``application_name``, ...).
 
         Raises:

@@ -66,11 +66,17 @@ class Trouble:
         """It is permanent, and was seen within the last second."""
         return self.is_permanent and time.monotonic() - self._at < _FRESH
 
-    def explain(self, what: str) -> PoolTimeout:
-        """Make the error that tells what did not work, and why."""
+    def is_permanent_since(self, at: float) -> bool:
+        """As `is_permanent`, and it was seen after that time (monotonic seconds)."""
+        return self.is_permanent and self._at >= at
+
+    def explain(
+        self, what: str, otherwise: str = "all connections are in use, and none came back in time"
+    ) -> PoolTimeout:
+        """Make the error that tells what did not work, and why: the last failure, or `otherwise`."""
         failure = self._failure
         if failure is None:
-            return PoolTimeout(f"{what}: all connections are in use, and none came back in time")
+            return PoolTimeout(f"{what}: {otherwise}")
         kind = "trying again does not help" if is_permanent(failure) else "the last connect failed"
         error = PoolTimeout(f"{what}: {kind}: {type(failure).__name__}: {failure}")
         error.__cause__ = failure

@@ -41,7 +41,10 @@ class _Psycopg2:
                 f"psycopg2 works with libpq {LIBPQ_VERSION // 10000}, which is too old: DSQL needs SNI, which "
                 "came with libpq 14. Install a newer one with: pip install 'dsql-fast[psycopg2]'",
             )
-        return driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=_IS_WHEEL)
+        arguments = driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=_IS_WHEEL)
+        # As for psycopg: PGAPPNAME and application_name= beat it.
+        arguments.setdefault("fallback_application_name", config.own_application_name(self.name))
+        return arguments
 
     def refusal(self, error: BaseException) -> str | None:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.
