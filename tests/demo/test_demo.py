@@ -254,6 +254,8 @@ def test_transfers_are_the_same_in_each_run() -> None:
 
 
 def test_tls_is_told_by_libpq(cluster: LocalCluster) -> None:
+    import psycopg2  # noqa: F401 (it brings a libpq of its own)
+
     with connect(**cluster.connect_kwargs(), sslnegotiation="postgres") as connection:
         tls = negotiated_tls(connection)
     assert tls is not None

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psycopg import pq
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -70,6 +72,8 @@ def _loaded_libpq() -> ctypes.CDLL | None:
     if _MAPS.exists():
         with _MAPS.open() as maps:
             found = {line.split(maxsplit=5)[-1].strip() for line in maps if "/libpq" in line}
+        if len(found) > 1:  # psycopg2's wheel brings one too
+            found = {path for path in found if ("psycopg_binary.libs" in path) == (pq.__impl__ == "binary")}
     else:
         found = {str(path) for path in _bundled_libraries()}
     return ctypes.CDLL(found.pop()) if len(found) == 1 else None
