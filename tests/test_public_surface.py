@@ -122,6 +122,24 @@ def test_the_adapter_of_psycopg2_has_connect_and_pools_of_its_own() -> None:
         assert (value is getattr(dsql_fast, name, None)) == (name not in own)
 
 
+def test_asyncpgs_adapter_has_its_names() -> None:
+    import dsql_fast.asyncpg as adapter
+
+    assert set(adapter.__all__) == {
+        "Connection",
+        "Pool",
+        "connect",
+        "create_pool",
+        "retry_on_conflict",
+        "run_transaction_async",
+    }
+    assert list(adapter.__all__) == sorted(adapter.__all__)
+    for name in adapter.__all__:
+        assert getattr(adapter, name).__doc__
+    for name in ("retry_on_conflict", "run_transaction_async"):
+        assert getattr(adapter, name) is getattr(dsql_fast, name)
+
+
 def test_errors_are_one_tree() -> None:
     errors = {
         value
@@ -147,6 +165,10 @@ assert "Error" in vars(dsql_fast)
 assert "dsql_fast._native" not in sys.modules
 dsql_fast.TokenSource
 assert "dsql_fast.psycopg" not in sys.modules
+import dsql_fast.asyncpg
+assert "psycopg" not in sys.modules
+dsql_fast.run_transaction_async
+assert "psycopg" not in sys.modules
 dsql_fast.connect
 assert "psycopg" in sys.modules
 """

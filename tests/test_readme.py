@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dsql_fast._libpq import LIBPQ_ENVIRONMENT
+from dsql_fast.asyncpg._attempt import ENVIRONMENT
 from dsql_fast.local import LocalCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -111,6 +112,9 @@ def test_links_lead_somewhere(page: str) -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= names
 
 
-def test_the_table_of_variables_is_the_codes() -> None:
-    page = (ROOT / "docs" / "decisions" / "0004-tls-and-trust.md").read_text()
-    assert dict(re.findall(r"^\| `(PG\w+)` \| (.+) \|$", page, re.MULTILINE)) == dict(LIBPQ_ENVIRONMENT)
+@pytest.mark.parametrize(
+    ("page", "table"), [("0004-tls-and-trust", LIBPQ_ENVIRONMENT), ("0018-asyncpg", ENVIRONMENT)]
+)
+def test_the_table_of_variables_is_the_codes(page: str, table: Mapping[str, str]) -> None:
+    text = (ROOT / "docs" / "decisions" / f"{page}.md").read_text()
+    assert dict(re.findall(r"^\| `([A-Z_]+)` \| (.+) \|$", text, re.MULTILINE)) == dict(table)

@@ -193,6 +193,21 @@ class Attempt:
         self._token = token = await self.source.token_async()
         return token
 
+    @property
+    def has_route(self) -> bool:
+        """Each try is one address, and `arguments` have the time that it has."""
+        return self._route is not None
+
+    def end_within(self, seconds: float | None) -> None:
+        """Bound the whole route, by a driver's own word for it. A ``connect_timeout`` that was given wins.
+
+        Args:
+            seconds: None for no bound but the one that there is.
+        """
+        if seconds is None or self._route is None or "connect_timeout" in self._whole.config.driver:
+            return
+        self._route.end_by(time.monotonic() + seconds)
+
     def arguments(self) -> dict[str, Any]:
         """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared.
 

@@ -41,6 +41,7 @@ _LASTING = (
     "certificate verify failed",
     "does not match host name",
     "does not support SSL",
+    "rejected SSL upgrade",  # the same in asyncpg's words
     "wrong version number",  # in OpenSSL's words, what answers does not speak TLS
     "authentication method",  # the server asked for something else than a password
 )
@@ -146,6 +147,10 @@ class Route:
     def address(self) -> str | None:
         """The IP address to dial now; None: the endpoint's name has not been resolved yet."""
         return self._addresses[0] if self._addresses else None
+
+    def end_by(self, at: float) -> None:
+        """Have the deadline not later than a time (monotonic seconds)."""
+        self._ends_at = at if self._ends_at is None else min(self._ends_at, at)
 
     def found(self, addresses: Sequence[str]) -> None:
         """Take the addresses of the endpoint to try now; at least one."""

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
         def getconn(self, key: Any = None) -> Any: ...
         def putconn(self, conn: Any, key: Any = None, close: bool = False) -> None: ...
 
+    class Asyncpg(Protocol):
+        """A connection or a pool of asyncpg's, which ships no types: both have this."""
+
+        def fetchrow(self, query: str, *args: Any) -> Coroutine[Any, Any, Any]: ...
+
     class _Decorator(Protocol):
         @overload
         def __call__(
@@ -48,6 +53,10 @@ if TYPE_CHECKING:
         def __call__(
             self, fn: Callable[Concatenate[D, P], T], /
         ) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
+        @overload
+        def __call__(
+            self, fn: Callable[Concatenate[G, P], Awaitable[T]], /
+        ) -> Callable[Concatenate[Asyncpg, P], Coroutine[Any, Any, T]]: ...
 
     class _NamedDecorator(Protocol):
         # Which argument it is stands in a text: type checkers cannot follow.
@@ -59,9 +68,10 @@ P = ParamSpec("P")
 C = TypeVar("C", bound="psycopg.Connection[Any]")
 AC = TypeVar("AC", bound="psycopg.AsyncConnection[Any]")
 D = TypeVar("D", bound="Psycopg2Connection")
+G = TypeVar("G", bound="Asyncpg")
 
 # The drivers by the names of their packages, which are those of the adapters in ours.
-_DRIVERS = ("psycopg", "psycopg2")
+_DRIVERS = ("psycopg", "psycopg2", "asyncpg")
 
 
 @overload
@@ -124,22 +134,41 @@ def run_transaction(
         CommitOutcomeUnknown: COMMIT was sent, and nothing tells whether it was applied.
         psycopg.Error: the last attempt's error, itself, of whatever driver; a note tells how many there were.
     """
-    return _transactions.run(_source(pool_or_connection), fn, policy, idempotent=idempotent)
+    return _transactions.run(source_of(pool_or_connection), fn, policy, idempotent=idempotent)
 
 
+@overload
 async def run_transaction_async(
     pool_or_connection: AC | psycopg_pool.AsyncConnectionPool[AC],
     fn: Callable[[AC], Awaitable[T]],
     *,
     policy: RetryPolicy | None = None,
     idempotent: bool = False,
+) -> T: ...
+@overload
+async def run_transaction_async(
+    pool_or_connection: Asyncpg,
+    fn: Callable[[Any], Awaitable[T]],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
+) -> T: ...
+async def run_transaction_async(
+    pool_or_connection: Any,
+    fn: Callable[[Any], Awaitable[T]],
+    *,
+    policy: RetryPolicy | None = None,
+    idempotent: bool = False,
 ) -> T:
-    """Run an async function in a transaction. As `run_transaction`.
+    """Run an async function in a transaction. As `run_transaction`; also for asyncpg's connections and pools.
+
+    On asyncpg's, the outermost ``conn.transaction()`` in `fn` *is* this transaction: it sends nothing, and
+    whatever comes after it in `fn` is part of the same. One inside of it raises `NestedTransaction`.
 
     A cancellation rolls back, or closes the connection, and is raised, never run again. One that comes during
     COMMIT has a `CommitOutcomeUnknown` as its ``__cause__``.
     """
-    return await _transactions.run_async(_async_source(pool_or_connection), fn, policy, idempotent=idempotent)
+    return await _transactions.run_async(async_source_of(pool_or_connection), fn, policy, idempotent=idempotent)
 
 
 @overload
@@ -152,6 +181,10 @@ def retry_on_conflict(
 ) -> Callable[Concatenate[AC | psycopg_pool.AsyncConnectionPool[AC], P], Coroutine[Any, Any, T]]: ...
 @overload
 def retry_on_conflict(fn: Callable[Concatenate[D, P], T], /) -> Callable[Concatenate[D | Psycopg2Pool, P], T]: ...
+@overload
+def retry_on_conflict(
+    fn: Callable[Concatenate[G, P], Awaitable[T]], /
+) -> Callable[Concatenate[Asyncpg, P], Coroutine[Any, Any, T]]: ...
 @overload
 def retry_on_conflict(*, policy: RetryPolicy | None = None, idempotent: bool = False) -> _Decorator: ...
 @overload
@@ -196,7 +229,7 @@ def _decorated(fn: Any, *, connection: str | None, policy: RetryPolicy | None, i
 
         @functools.wraps(fn)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            source = _async_source(place.given(args, kwargs))
+            source = async_source_of(place.given(args, kwargs))
             again = functools.partial(place.call, fn, args, kwargs)
             return await _transactions.run_async(source, again, policy, idempotent=idempotent)
 
@@ -204,7 +237,7 @@ def _decorated(fn: Any, *, connection: str | None, policy: RetryPolicy | None, i
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        source = _source(place.given(args, kwargs))
+        source = source_of(place.given(args, kwargs))
         again = functools.partial(place.call, fn, args, kwargs)
         return _transactions.run(source, again, policy, idempotent=idempotent)
 
@@ -281,6 +314,10 @@ def conflict_attempts(
     policy: RetryPolicy | None = None,
     idempotent: bool = False,
 ) -> AsyncIterator[_attempts.AsyncAttempt[AC]]: ...
+@overload
+def conflict_attempts(
+    pool_or_connection: Asyncpg, *, policy: RetryPolicy | None = None, idempotent: bool = False
+) -> AsyncIterator[_attempts.AsyncAttempt[Any]]: ...
 def conflict_attempts(
     pool_or_connection: Any, *, policy: RetryPolicy | None = None, idempotent: bool = False
 ) -> Any:
@@ -311,8 +348,8 @@ def conflict_attempts(
     """
     checked = _transactions.checked(policy)
     if any(adapter.async_source(pool_or_connection) is not None for adapter in _adapters()):
-        return _attempts.attempts_async(_async_source(pool_or_connection), checked, idempotent=idempotent)
-    return _attempts.attempts(_source(pool_or_connection), checked, idempotent=idempotent)
+        return _attempts.attempts_async(async_source_of(pool_or_connection), checked, idempotent=idempotent)
+    return _attempts.attempts(source_of(pool_or_connection), checked, idempotent=idempotent)
 
 
 def _adapters() -> Iterator[Any]:
@@ -321,7 +358,12 @@ def _adapters() -> Iterator[Any]:
             yield import_module(f"{__package__}.{driver}._sources")
 
 
-def _source(given: object) -> _transactions.Source[Any]:
+def source_of(given: object) -> _transactions.Source[Any]:
+    """Return what a pool or connection is as a source of connections.
+
+    Raises:
+        ConfigError: it is none that is known, or an asynchronous one.
+    """
     for adapter in _adapters():
         found: _transactions.Source[Any] | None = adapter.source(given)
         if found is not None:
@@ -333,7 +375,8 @@ def _source(given: object) -> _transactions.Source[Any]:
     raise ConfigError(f"a {wanted} is needed, not {type(given).__name__}{hint}")
 
 
-def _async_source(given: object) -> _transactions.AsyncSource[Any]:
+def async_source_of(given: object) -> _transactions.AsyncSource[Any]:
+    """As `source_of`, of asynchronous connections."""
     for adapter in _adapters():
         found: _transactions.AsyncSource[Any] | None = adapter.async_source(given)
         if found is not None:
@@ -341,5 +384,5 @@ def _async_source(given: object) -> _transactions.AsyncSource[Any]:
     hint = ""
     if any(adapter.source(given) is not None for adapter in _adapters()):
         hint = "; that is for run_transaction, or a function that is not async"
-    wanted = "asynchronous psycopg connection or psycopg_pool pool"
+    wanted = "asynchronous psycopg connection, psycopg_pool pool, or asyncpg connection or pool"
     raise ConfigError(f"an {wanted} is needed, not {type(given).__name__}{hint}")

@@ -156,6 +156,10 @@ def driver_settings(given: Mapping[str, Any], environ: Mapping[str, str]) -> dic
         del settings["sslrootcert"]
     elif roots is not None and roots != "system" and not Path(roots).is_file():
         raise ConfigError(f"sslrootcert names no file: {given.get('sslrootcert', roots)!r}")
+    for name, variable in (("sslcrl", "PGSSLCRL"), ("sslcrldir", "PGSSLCRLDIR")):
+        # libpq would read them by itself; other drivers do not.
+        if name not in settings and environ.get(variable):
+            settings[name] = environ[variable]
     least = environ.get("PGSSLMINPROTOCOLVERSION", "")
     if "ssl_min_protocol_version" not in settings and least.lower() == "tlsv1.3":
         settings["ssl_min_protocol_version"] = least

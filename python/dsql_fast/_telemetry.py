@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         "endpoint_returned",
         "connection_replaced",
         "connection_discarded",
+        "replacement_failed",
         "conflict_data",
         "conflict_schema",
         "transaction_lost",
@@ -40,10 +41,11 @@ def counters() -> dict[str, int]:
         old ones still held), ``system_trust_used`` (the certificate was not signed by an Amazon root, but by one
         that the system trusts), ``endpoint_failed_over`` (one of several endpoints could not be reached, and
         the next was tried), ``endpoint_returned`` (the first could, again), ``connection_replaced`` and
-        ``connection_discarded`` (by a pool, for age); of `run_transaction`, why an attempt failed:
-        ``conflict_data`` (OC000), ``conflict_schema`` (OC001), ``transaction_lost`` (the connection went before
-        COMMIT), ``transaction_unavailable`` (XX000 before COMMIT), ``commit_outcome_unknown``; and what followed:
-        ``transaction_retried``, ``retries_exhausted`` (by attempts or by deadline).
+        ``connection_discarded`` (by a pool, for age), ``replacement_failed`` (an asyncpg pool could not open a
+        successor); of `run_transaction`, why an attempt failed: ``conflict_data`` (OC000), ``conflict_schema``
+        (OC001), ``transaction_lost`` (the connection went before COMMIT), ``transaction_unavailable`` (XX000
+        before COMMIT), ``commit_outcome_unknown``; and what followed: ``transaction_retried``,
+        ``retries_exhausted`` (by attempts or by deadline).
     """
     return dict(_counters)
 

@@ -7,13 +7,17 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2
 import pytest
 
 import dsql_fast
+import dsql_fast.asyncpg
+import dsql_fast.psycopg2
 from dsql_fast import Config, _failover
+from dsql_fast.asyncpg._attempt import begin as begin_asyncpg
 from dsql_fast.local import LocalCluster
 from dsql_fast.psycopg._attempt import begin, begin_async
-from waiting import eventually, eventually_async
+from waiting import eventually, eventually_async, run_to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,12 +105,54 @@ def by_config(arguments: dict[str, Any]) -> str:
         return conn.info.host
 
 
+def by_psycopg2(arguments: dict[str, Any]) -> str:
+    conn = dsql_fast.psycopg2.connect(**arguments)
+    try:
+        return str(conn.info.host)
+    finally:
+        conn.close()
+
+
+def by_asyncpg(arguments: dict[str, Any]) -> str:
+    async def main() -> str:
+        conn = await dsql_fast.asyncpg.connect(**arguments)
+        try:
+            assert await conn.fetchval("select 1") == 1
+            return host_of(conn)
+        finally:
+            await conn.close()
+
+    return run_to_the_end(main())
+
+
+def by_asyncpg_pool(arguments: dict[str, Any]) -> str:
+    async def main() -> str:
+        config = Config(**arguments)
+        async with (
+            dsql_fast.asyncpg.create_pool(config, min_size=2, max_size=2) as pool,
+            pool.acquire() as conn,
+        ):
+            return host_of(conn)
+
+    return run_to_the_end(main())
+
+
+def host_of(conn: Any) -> str:
+    return str(conn._transport.get_extra_info("ssl_object").server_hostname)
+
+
+# What is raised when no endpoint lets one in.
+FAILED = (psycopg.OperationalError, psycopg2.OperationalError, dsql_fast.PoolTimeout, dsql_fast.ConnectError)
+
 DOORS: dict[str, Callable[[dict[str, Any]], str]] = {
     "connect": by_connect,
     "connect_async": by_connect_async,
     "pool": by_pool,
     "pool_async": by_pool_async,
     "config": by_config,
+    "psycopg2": by_psycopg2,
+    "asyncpg": by_asyncpg,
+    "asyncpg_pool": by_asyncpg_pool,
 }
 doors = pytest.mark.parametrize("door", DOORS)
 
@@ -138,7 +184,7 @@ def test_a_cluster_that_refuses_for_now(pair: Pair, door: str, reason: str) -> N
     assert DOORS[door](pair.arguments()) == pair.second.host
 
 
-@pytest.mark.parametrize("door", ["connect", "connect_async"])
+@pytest.mark.parametrize("door", ["connect", "connect_async", "asyncpg"])
 def test_a_cluster_that_says_nothing_leaves_time_for_the_next(pair: Pair, door: str) -> None:
     pair.first.faults.silence_connections(5)
     assert DOORS[door](pair.arguments(connect_timeout=4)) == pair.second.host
@@ -150,6 +196,13 @@ def test_one_deadline_over_all(pair: Pair) -> None:
     with pytest.raises(psycopg.errors.ConnectionTimeout) as caught:
         dsql_fast.connect(**pair.arguments(connect_timeout=4))
     assert caught.value.__notes__ == [f"tried before: {pair.first.host}: connection timeout expired"]
+    pair.first.faults.silence_connections(5)
+    pair.second.faults.silence_connections(5)
+    with pytest.raises(asyncio.TimeoutError) as of_asyncpg:
+        by_asyncpg(pair.arguments(connect_timeout=4))
+    assert isinstance(of_asyncpg.value, dsql_fast.ConnectError)
+    assert of_asyncpg.value.kind == "timeout"
+    assert of_asyncpg.value.__notes__ == [f"tried before: {pair.first.host}: connection timeout expired"]
     # Each was asked once, for its half of the time.
     attempt = begin("", pair.arguments(connect_timeout=4))
     assert attempt.arguments()["connect_timeout"] == "2"
@@ -158,13 +211,14 @@ def test_one_deadline_over_all(pair: Pair) -> None:
 @doors
 def test_an_outage_of_all_is_the_last_ones_error(pair: Pair, door: str) -> None:
     arguments = pair.arguments(port=[closed_port(), closed_port()])
-    if "pool" in door:
+    if door in ("pool", "pool_async"):
         arguments["timeout"] = 0.5
         with pytest.raises(dsql_fast.PoolTimeout, match="refused"):
             DOORS[door](arguments)
         return
-    with pytest.raises(psycopg.OperationalError, match="refused") as caught:
+    with pytest.raises(dsql_fast.ConnectError, match=r"refused|Connect call failed") as caught:
         DOORS[door](arguments)
+    assert caught.value.kind == "connection-refused"
     (note,) = caught.value.__notes__
     assert note.startswith(f"tried before: {pair.first.host}: ")
     assert caught.value.__context__ is None
@@ -174,7 +228,7 @@ def test_an_outage_of_all_is_the_last_ones_error(pair: Pair, door: str) -> None:
 def test_access_denied_is_told_and_not_asked_elsewhere(pair: Pair, door: str) -> None:
     tried = pair.second.stats()["attempted"]
     wrong = dsql_fast.Credentials("AKIAWRONG", "wrong")
-    with pytest.raises((psycopg.OperationalError, dsql_fast.PoolTimeout), match="access denied"):
+    with pytest.raises(FAILED, match="access denied"):
         DOORS[door](pair.arguments(credentials=wrong))
     assert pair.second.stats()["attempted"] == tried
 
@@ -184,8 +238,8 @@ def test_access_denied_is_told_and_not_asked_elsewhere(pair: Pair, door: str) ->
 def test_a_certificate_that_is_not_the_hosts_is_told_and_not_passed_over(pair: Pair, door: str, kind: str) -> None:
     pair.first.set_certificate(kind)
     tried = pair.second.stats()["attempted"]
-    words = "does not match host name" if kind == "wrong-name" else "certificate verify failed"
-    with pytest.raises((psycopg.OperationalError, dsql_fast.PoolTimeout), match=words):
+    words = "does not match host name|not valid for" if kind == "wrong-name" else "certificate verify failed"
+    with pytest.raises(FAILED, match=words):
         DOORS[door](pair.arguments())
     assert pair.second.stats()["attempted"] == tried
 
@@ -193,7 +247,7 @@ def test_a_certificate_that_is_not_the_hosts_is_told_and_not_passed_over(pair: P
 @doors
 def test_the_second_ones_refusal_is_told_with_the_first_ones_outage(pair: Pair, door: str) -> None:
     wrong = dsql_fast.Credentials("AKIAWRONG", "wrong")
-    with pytest.raises((psycopg.OperationalError, dsql_fast.PoolTimeout), match="access denied"):
+    with pytest.raises(FAILED, match="access denied"):
         DOORS[door](pair.arguments(port=[closed_port(), pair.second.port], credentials=wrong))
 
 
@@ -202,6 +256,22 @@ def test_an_unknown_host_is_passed_over(pair: Pair) -> None:
     arguments = pair.arguments(hostaddr=[None, "127.0.0.1"])
     assert by_connect(arguments) == pair.second.host
     assert by_connect_async(arguments) == pair.second.host
+    assert by_asyncpg(arguments) == pair.second.host
+
+
+def test_asyncpgs_timeout_is_the_time_for_all(pair: Pair) -> None:
+    arguments = pair.arguments()
+    del arguments["connect_timeout"]
+    pair.first.faults.silence_connections(1)
+    assert by_asyncpg({**arguments, "timeout": 4}) == pair.second.host
+
+    async def shares(timeout: float | None, **said: Any) -> float:
+        attempt = await begin_asyncpg("", {**arguments, **said})
+        attempt.end_within(timeout)
+        return float((await attempt.arguments_async())["timeout"])
+
+    for timeout, said, seconds in ((8, {}, 4), (60, {}, 15), (None, {}, 15), (8, {"connect_timeout": 12}, 6)):
+        assert asyncio.run(shares(timeout, **said)) == seconds
 
 
 # Staying, and coming back.

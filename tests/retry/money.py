@@ -11,10 +11,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import psycopg
 import psycopg2
 
 import dsql_fast
+import dsql_fast.asyncpg
 import dsql_fast.psycopg2
 from dsql_fast import CommitOutcomeUnknown, RetryPolicy
 from retry.shells import execute
@@ -51,7 +53,8 @@ class Told:
             self.applied.add(number)
         elif isinstance(error, CommitOutcomeUnknown):
             self.unknown.add(number)
-        elif isinstance(error, (psycopg.Error, psycopg2.Error)):  # psycopg_pool's PoolTimeout too
+        elif isinstance(error, (psycopg.Error, psycopg2.Error, asyncpg.PostgresError, asyncpg.InterfaceError)):
+            # psycopg_pool's PoolTimeout too
             self.failed.add(number)
         else:
             raise error
@@ -127,7 +130,8 @@ class Bank:
         if number in self._killed or (number % KILL_OWN and number % KILL_ALL):
             return []
         self._killed.add(number)
-        return [None] if number % KILL_ALL == 0 else [conn.info.backend_pid]
+        pid = conn.info.backend_pid if hasattr(conn, "info") else conn.get_server_pid()
+        return [None] if number % KILL_ALL == 0 else [pid]
 
     # In threads.
 
@@ -211,6 +215,42 @@ class Bank:
                     await asyncio.to_thread(self.cluster.kill_sessions, pid)
             await conn.execute(statement, arguments)
 
+    # In tasks, with asyncpg.
+
+    def run_asyncpg(self, workers: int) -> None:
+        async def main() -> None:
+            async with dsql_fast.asyncpg.create_pool(
+                **self.cluster.connect_kwargs(), min_size=workers // 2, max_size=workers // 2
+            ) as pool:
+                await asyncio.gather(*(self._work_asyncpg(pool) for _ in range(workers)))
+
+        asyncio.run(main())
+
+    async def _work_asyncpg(self, pool: dsql_fast.asyncpg.Pool) -> None:
+        while (transfer := self._next()) is not None:
+            error: BaseException | None = None
+            try:
+                await pool.run_transaction(
+                    lambda conn, transfer=transfer: self._move_asyncpg(conn, transfer),  # type: ignore[misc]
+                    policy=POLICY,
+                    idempotent=self.idempotent,
+                )
+            except Exception as caught:
+                error = caught
+            self.told.tell(transfer.number, error)
+
+    async def _move_asyncpg(self, conn: Any, transfer: Transfer) -> None:
+        async with conn.transaction():
+            if self.idempotent and await conn.fetch(
+                "SELECT 1 FROM ledger_by_transfer WHERE transfer = $1", transfer.number
+            ):
+                return
+            for number, (statement, arguments) in enumerate(transfer.statements(idempotent=self.idempotent)):
+                if number == 1:
+                    for pid in self._to_kill(transfer, conn):
+                        await asyncio.to_thread(self.cluster.kill_sessions, pid)
+                await conn.execute(_numbered(statement), *arguments)
+
     # Afterwards.
 
     def audit(self) -> set[int]:
@@ -239,3 +279,9 @@ class Bank:
         assert not told.failed & there, "told as failed, and it is applied"
         assert there <= told.applied | told.unknown
         return there
+
+
+def _numbered(statement: str) -> str:
+    """Write psycopg's placeholders as asyncpg's."""
+    first, *others = statement.split("%s")
+    return first + "".join(f"${number}{part}" for number, part in enumerate(others, start=1))

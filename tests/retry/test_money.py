@@ -35,8 +35,10 @@ def move_money(cluster: LocalCluster, way: str, transfers: int, *, idempotent: b
         bank.run_threads(workers=4)
     elif way == "psycopg2":
         bank.run_psycopg2(workers=4)
-    else:
+    elif way == "tasks":
         bank.run_tasks(workers=8)
+    else:
+        bank.run_asyncpg(workers=8)
     cluster.faults.clear()
     there = bank.audit()
 
@@ -57,7 +59,7 @@ def move_money(cluster: LocalCluster, way: str, transfers: int, *, idempotent: b
 
 
 @pytest.mark.parametrize("idempotent", [False, True], ids=["plain", "idempotent"])
-@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2"])
+@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2", "asyncpg"])
 def test_money_is_conserved_and_every_outcome_told(faulty: LocalCluster, way: str, idempotent: bool) -> None:
     move_money(faulty, way, 200, idempotent=idempotent)
 
@@ -65,6 +67,6 @@ def test_money_is_conserved_and_every_outcome_told(faulty: LocalCluster, way: st
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("idempotent", [False, True], ids=["plain", "idempotent"])
-@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2"])
+@pytest.mark.parametrize("way", ["threads", "tasks", "psycopg2", "asyncpg"])
 def test_ten_thousand_transfers(faulty: LocalCluster, way: str, idempotent: bool) -> None:
     move_money(faulty, way, 10_000, idempotent=idempotent)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+import psycopg
+import psycopg2
+
 import dsql_fast
+import dsql_fast.asyncpg
 import dsql_fast.psycopg2
 from dsql_fast import _tokens
+from waiting import sockets_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +67,42 @@ def by_psycopg2_threaded(arguments: dict[str, Any]) -> None:
     dsql_fast.psycopg2.ThreadedConnectionPool(1, 1, named.pop("conninfo", None), **named).closeall()
 
 
+def by_asyncpg(arguments: dict[str, Any]) -> None:
+    async def connect() -> None:
+        try:
+            await (await dsql_fast.asyncpg.connect(**_for_asyncpg(arguments))).close()
+        finally:
+            await sockets_closed()
+
+    asyncio.run(connect())
+
+
+def by_asyncpg_pool(arguments: dict[str, Any]) -> None:
+    async def connect() -> None:
+        try:
+            async with dsql_fast.asyncpg.create_pool(min_size=1, max_size=1, **_for_asyncpg(arguments)):
+                pass
+        finally:
+            await sockets_closed()
+
+    asyncio.run(connect())
+
+
+def _for_asyncpg(arguments: dict[str, Any]) -> dict[str, Any]:
+    named = {name: value for name, value in arguments.items() if name not in ("conninfo", "kwargs")}
+    return {"dsn": arguments.get("conninfo"), **named, **arguments.get("kwargs", {})}
+
+
+# What the doors raise when they find no way in.
+REFUSED = (
+    psycopg.OperationalError,
+    psycopg2.OperationalError,
+    dsql_fast.PoolTimeout,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
 # Seconds. A refusal that is not known to be permanent is tried again by a pool until it is over.
 POOL_PATIENCE = 0.2
 
@@ -71,6 +113,8 @@ DOORS: dict[str, Callable[[dict[str, Any]], None]] = {
     "pool_async": by_pool_async,
     "psycopg2": by_psycopg2,
     "psycopg2_threaded": by_psycopg2_threaded,
+    "asyncpg": by_asyncpg,
+    "asyncpg_pool": by_asyncpg_pool,
 }
 
 

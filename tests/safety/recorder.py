@@ -149,6 +149,9 @@ class Recorder:
             wire = Wire(sock, self.seen)
             with contextlib.suppress(OSError):
                 self._talk(wire)
+            # asyncio's TLS waits for the other side's end.
+            with contextlib.suppress(OSError):
+                wire.end()
             # Whatever else the client says is written down as well.
             with contextlib.suppress(OSError):
                 while True:
@@ -182,8 +185,8 @@ class Recorder:
                 return
             if not behaviour.silent:
                 wire.write(READY)
-            while True:
-                wire.read(1)
+            while wire.read(1) != b"X":
+                pass
 
     def _start_up(self, wire: Wire) -> None:
         behaviour = self._behaviour

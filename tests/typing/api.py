@@ -15,6 +15,7 @@ from psycopg.rows import DictRow, TupleRow, class_row, dict_row
 from typing_extensions import assert_type
 
 import dsql_fast
+import dsql_fast.asyncpg
 import dsql_fast.psycopg2
 from dsql_fast import (
     AssumeRole,
@@ -289,6 +290,30 @@ assert_type(dsql_fast.run_transaction(psycopg2.pool.SimpleConnectionPool(1, 2, "
 assert_type(move2(conn2, 1), str)
 assert_type(move2(pool2, amount=1), str)
 move2(conn2, "1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# asyncpg, which ships no types: only what is ours has some.
+
+
+async def count_rows(conn: dsql_fast.asyncpg.Connection) -> int:
+    return 1
+
+
+@dsql_fast.retry_on_conflict
+async def move_rows(conn: dsql_fast.asyncpg.Connection, to: str) -> bool:
+    return True
+
+
+async def by_asyncpg(own: dsql_fast.asyncpg.Connection) -> None:
+    assert_type(await dsql_fast.asyncpg.connect("host", timeout=3, port=5432), dsql_fast.asyncpg.Connection)
+    async with dsql_fast.asyncpg.create_pool("host", min_size=1, command_timeout=3) as pool:
+        assert_type(await pool.run_transaction(count_rows, policy=policy), int)
+        # In mypy's eyes a class whose base has no types may be psycopg's as well: no result is asserted.
+        await dsql_fast.run_transaction_async(pool, count_rows)
+    assert_type(await dsql_fast.asyncpg.create_pool("host"), dsql_fast.asyncpg.Pool)
+    await dsql_fast.run_transaction_async(own, count_rows, idempotent=True)
+    assert_type(await move_rows(own, to="a"), bool)
+    await dsql_fast.asyncpg.connect("host", nonsense=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
 
 # The rest.
 

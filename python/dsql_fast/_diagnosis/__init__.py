@@ -133,7 +133,8 @@ _CASES = (
     _Case("no-roots", "root certificate file", _reach.no_roots, permanent=True),
     _Case(
         "no-dsql-there",
-        "wrong[ _]version[ _]number|ssl negotiation|alpn protocol|no application protocol|does not support ssl",
+        "wrong[ _]version[ _]number|ssl negotiation|alpn protocol|no application protocol|does not support ssl"
+        "|rejected ssl upgrade|during ssl exchange",
         _reach.no_dsql_there,
     ),
     _Case(
@@ -151,7 +152,8 @@ _CASES = (
     ),
     _Case(
         "connection-closed",
-        "closed the connection|unexpected eof|connection ?reset|broken ?pipe|connection was closed",
+        "closed the connection|unexpected eof|connection ?reset|broken ?pipe|connection was closed"
+        "|connection_lost",
         _reach.closed,
     ),
 )

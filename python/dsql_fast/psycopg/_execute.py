@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from .._errors import ConfigError
-from .._run import _async_source, _source
+from .._run import async_source_of, source_of
 from .._statements import Answer, Statement
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Driver(_Described):
 
     def source(self, given: Any) -> Source[Any]:
         """Return where connections come from."""
-        return _source(given)
+        return source_of(given)
 
     def execute(self, connection: psycopg.Connection[Any], statement: Statement) -> Answer:
         """Run one statement."""
@@ -56,7 +56,7 @@ class AsyncDriver(_Described):
 
     def source(self, given: Any) -> AsyncSource[Any]:
         """Return where connections come from."""
-        return _async_source(given)
+        return async_source_of(given)
 
     async def execute(self, connection: psycopg.AsyncConnection[Any], statement: Statement) -> Answer:
         """Run one statement."""
