@@ -1,46 +1,88 @@
-"""Which driver a pool or connection belongs to.
+"""Which driver a pool or connection belongs to: the drivers' adapters tell.
 
-By the modules of its class and of those that it derives from, so that no driver is imported to ask whether a
-thing is its own.
+Only the adapters of drivers that the program has imported are asked: nothing can be of another one, and no driver
+is imported to ask whether a thing is its own.
+
+An adapter has two modules for it: ``_sources`` (`source` and `async_source` return what is given as a source of
+connections, or None if it is none of the driver's) and ``_execute`` (`Driver`, `AsyncDriver`, as `_statements` has
+them). A driver that is synchronous only, or asynchronous only, has one of the two classes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import ConfigError
 
 if TYPE_CHECKING:
     from ._statements import AsyncDriver, Driver
+    from ._transactions import AsyncSource, Source
 
-_PSYCOPG = ("psycopg", "psycopg_pool")
+# By the names of their packages, which are those of the adapters in ours.
+_DRIVERS = ("psycopg", "psycopg2", "asyncpg")
+
+
+def source_of(given: object) -> Source[Any]:
+    """Return what a pool or connection is as a source of connections.
+
+    Raises:
+        ConfigError: it is none that is known, or an asynchronous one.
+    """
+    source: Source[Any] = _known(given, "source")[1]
+    return source
+
+
+def async_source_of(given: object) -> AsyncSource[Any]:
+    """As `source_of`, of asynchronous connections."""
+    source: AsyncSource[Any] = _known(given, "async_source")[1]
+    return source
 
 
 def driver_of(given: object) -> Driver[Any]:
     """Return the driver of a pool or connection.
 
     Raises:
-        ConfigError: it is none that is known.
+        ConfigError: it is none that is known, or an asynchronous one.
     """
-    if _belongs_to(given, _PSYCOPG):
-        from .psycopg._execute import Driver
-
-        return Driver()
-    raise _unknown(given)
+    driver: Driver[Any] = _module(_known(given, "source")[0], "_execute").Driver()
+    return driver
 
 
 def async_driver_of(given: object) -> AsyncDriver[Any]:
-    """As `driver_of`, for asynchronous pools and connections."""
-    if _belongs_to(given, _PSYCOPG):
-        from .psycopg._execute import AsyncDriver
-
-        return AsyncDriver()
-    raise _unknown(given)
+    """As `driver_of`, of asynchronous pools and connections."""
+    driver: AsyncDriver[Any] = _module(_known(given, "async_source")[0], "_execute").AsyncDriver()
+    return driver
 
 
-def _belongs_to(given: object, packages: tuple[str, ...]) -> bool:
-    return any(each.__module__.partition(".")[0] in packages for each in type(given).__mro__)
+def is_asynchronous(given: object) -> bool:
+    """Tell whether something is an asynchronous pool or connection."""
+    return _find(given, "async_source") is not None
 
 
-def _unknown(given: object) -> ConfigError:
-    return ConfigError(f"a psycopg connection or psycopg_pool pool is needed, not {type(given).__name__}")
+def _known(given: object, kind: Literal["source", "async_source"]) -> tuple[str, Any]:
+    found = _find(given, kind)
+    if found is not None:
+        return found
+    if kind == "source":
+        wanted = "a connection or a pool of psycopg's or psycopg2's"
+        hint = "; that is for run_transaction_async and its like" if _find(given, "async_source") else ""
+    else:
+        wanted = "an asynchronous psycopg connection, psycopg_pool pool, or asyncpg connection or pool"
+        hint = "; that is for run_transaction and its like" if _find(given, "source") else ""
+    raise ConfigError(f"{wanted} is needed, not {type(given).__name__}{hint}")
+
+
+def _find(given: object, kind: Literal["source", "async_source"]) -> tuple[str, Any] | None:
+    """Return the driver's name and the source."""
+    for driver in _DRIVERS:
+        if driver in sys.modules:
+            found = getattr(_module(driver, "_sources"), kind)(given)
+            if found is not None:
+                return driver, found
+    return None
+
+
+def _module(driver: str, name: str) -> Any:
+    return import_module(f"{__package__}.{driver}.{name}")

@@ -1,18 +1,13 @@
-"""`run_transaction` and its kin: for connections and pools of each driver, ours or not.
-
-Which driver something is of, its adapter tells (`source` and `async_source` in its ``_sources.py``). Only the
-adapters of drivers that the program has imported are asked: nothing can be of another one.
-"""
+"""`run_transaction` and its kin: for connections and pools of each driver, ours or not."""
 
 from __future__ import annotations
 
 import functools
-import sys
-from importlib import import_module
 from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from . import _attempts, _transactions
+from ._drivers import async_source_of, is_asynchronous, source_of
 from ._errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,9 +64,6 @@ C = TypeVar("C", bound="psycopg.Connection[Any]")
 AC = TypeVar("AC", bound="psycopg.AsyncConnection[Any]")
 D = TypeVar("D", bound="Psycopg2Connection")
 G = TypeVar("G", bound="Asyncpg")
-
-# The drivers by the names of their packages, which are those of the adapters in ours.
-_DRIVERS = ("psycopg", "psycopg2", "asyncpg")
 
 
 @overload
@@ -347,42 +339,6 @@ def conflict_attempts(
         ConfigError: an argument cannot be used. Nothing was sent.
     """
     checked = _transactions.checked(policy)
-    if any(adapter.async_source(pool_or_connection) is not None for adapter in _adapters()):
+    if is_asynchronous(pool_or_connection):
         return _attempts.attempts_async(async_source_of(pool_or_connection), checked, idempotent=idempotent)
     return _attempts.attempts(source_of(pool_or_connection), checked, idempotent=idempotent)
-
-
-def _adapters() -> Iterator[Any]:
-    for driver in _DRIVERS:
-        if driver in sys.modules:
-            yield import_module(f"{__package__}.{driver}._sources")
-
-
-def source_of(given: object) -> _transactions.Source[Any]:
-    """Return what a pool or connection is as a source of connections.
-
-    Raises:
-        ConfigError: it is none that is known, or an asynchronous one.
-    """
-    for adapter in _adapters():
-        found: _transactions.Source[Any] | None = adapter.source(given)
-        if found is not None:
-            return found
-    hint = ""
-    if any(adapter.async_source(given) is not None for adapter in _adapters()):
-        hint = "; that is for run_transaction_async, or an async function"
-    wanted = "connection or a pool of psycopg's or psycopg2's"
-    raise ConfigError(f"a {wanted} is needed, not {type(given).__name__}{hint}")
-
-
-def async_source_of(given: object) -> _transactions.AsyncSource[Any]:
-    """As `source_of`, of asynchronous connections."""
-    for adapter in _adapters():
-        found: _transactions.AsyncSource[Any] | None = adapter.async_source(given)
-        if found is not None:
-            return found
-    hint = ""
-    if any(adapter.source(given) is not None for adapter in _adapters()):
-        hint = "; that is for run_transaction, or a function that is not async"
-    wanted = "asynchronous psycopg connection, psycopg_pool pool, or asyncpg connection or pool"
-    raise ConfigError(f"an {wanted} is needed, not {type(given).__name__}{hint}")

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast.local import LocalCluster
 
 if TYPE_CHECKING:
@@ -87,3 +88,16 @@ def _pool(_bulk_cluster: LocalCluster, _table: Table) -> Iterator[dsql_fast.Conn
 @pytest.fixture
 def pool(_pool: dsql_fast.ConnectionPool[Any]) -> dsql_fast.ConnectionPool[Any]:
     return _pool
+
+
+@pytest.fixture(scope="session")
+def _psycopg2_pool(_bulk_cluster: LocalCluster, _table: Table) -> Iterator[Any]:
+    made = dsql_fast.psycopg2.ThreadedConnectionPool(1, 4, **_bulk_cluster.connect_kwargs())
+    yield made
+    made.closeall()
+
+
+@pytest.fixture(params=["psycopg", "psycopg2"])
+def each_pool(request: pytest.FixtureRequest) -> Any:
+    """A pool of each synchronous driver's."""
+    return request.getfixturevalue("_pool" if request.param == "psycopg" else "_psycopg2_pool")

@@ -8,11 +8,15 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2.errors
+import psycopg2.extras
+import psycopg2.pool
 import psycopg_pool
 import pytest
 from psycopg.types.json import Jsonb
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast import (
     BulkError,
     BulkOutcomeUnknown,
@@ -25,6 +29,7 @@ from dsql_fast import (
 from dsql_fast.bulk import RowRange, ledger_ddl
 from dsql_fast.bulk._batches import measured
 from dsql_fast.bulk._run import Run, checked
+from dsql_fast.psycopg2._execute import Driver
 
 from .conftest import Table
 
@@ -50,8 +55,8 @@ def into(once: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 100])
 @pytest.mark.parametrize("once", [{}, *ONCE], ids=["neither", *ONCE_IDS])
-def test_rows_are_written(pool: Pool, table: Table, count: int, once: dict[str, Any]) -> None:
-    result = bulk_insert(pool, into(once), items(count), batch_rows=10, **once)
+def test_rows_are_written(each_pool: Any, table: Table, count: int, once: dict[str, Any]) -> None:
+    result = bulk_insert(each_pool, into(once), items(count), batch_rows=10, **once)
     assert table.ids(into(once)) == list(range(count))
     assert (result.rows, result.drawn, result.inserted, result.complete) == (count, count, count, True)
     assert result.committed == ((RowRange(0, count, 0),) if count else ())
@@ -69,18 +74,18 @@ def test_a_transaction_is_as_full_as_it_may_be(pool: Pool, table: Table, once: d
         bulk_insert(pool, "loose", items(1), batch_rows=most + 1, **once)
 
 
-def test_wide_rows(pool: Pool, table: Table) -> None:
+def test_wide_rows(each_pool: Any, table: Table) -> None:
     mib = "x" * (2**20 - 100)
     # 9 in a transaction: DSQL takes 10 MiB. The message that brings them must be smaller than that, too.
-    result = bulk_insert(pool, "loose", ((at, mib) for at in range(20)), batch_bytes=9 * 2**20, connections=2)
+    result = bulk_insert(each_pool, "loose", ((at, mib) for at in range(20)), batch_bytes=9 * 2**20, connections=2)
     assert result.complete
     assert table("SELECT count(*), sum(length(body)) FROM loose") == [(20, 20 * len(mib))]
 
 
-def test_a_row_that_is_too_large_is_named(pool: Pool, table: Table) -> None:
+def test_a_row_that_is_too_large_is_named(each_pool: Any, table: Table) -> None:
     rows = [(at, "x" * (3 * 2**20 if at == 7 else 10)) for at in range(12)]
     with pytest.raises(BulkError, match=r"row 7 was refused \(\w+, SQLSTATE 54000\)") as caught:
-        bulk_insert(pool, "loose", rows, batch_rows=5, connections=1)
+        bulk_insert(each_pool, "loose", rows, batch_rows=5, connections=1)
     assert caught.value.row == 7
     assert table.ids() == list(range(7))
 
@@ -112,16 +117,51 @@ def test_rows_of_all_kinds(pool: Pool, table: Table) -> None:
         table("DROP TABLE kinds")
 
 
-def test_mappings_and_columns(pool: Pool, table: Table) -> None:
-    bulk_insert(pool, "loose", [{"body": "a", "id": 1}, {"id": 2, "body": "b"}])
-    bulk_insert(pool, "loose", [("c", 3)], columns=["body", "id"])
-    bulk_insert(pool, "loose", [{"id": 4}], columns=("id",))
+def test_mappings_and_columns(each_pool: Any, table: Table) -> None:
+    bulk_insert(each_pool, "loose", [{"body": "a", "id": 1}, {"id": 2, "body": "b"}])
+    bulk_insert(each_pool, "loose", [("c", 3)], columns=["body", "id"])
+    bulk_insert(each_pool, "loose", [{"id": 4}], columns=("id",))
     assert table("SELECT id, body FROM loose ORDER BY id") == [(1, "a"), (2, "b"), (3, "c"), (4, None)]
 
 
-def test_a_key_leaves_out_what_is_there(pool: Pool, table: Table) -> None:
+def test_names_that_look_like_parameters(each_pool: Any, table: Table) -> None:
+    table('CREATE TABLE "odd" ("50%%s" int PRIMARY KEY, "it\'s $1" text, "a""$2""b" text)')
+    try:
+        rows = [{"50%s": at, "it's $1": "100% $1 %s", 'a"$2"b': "'"} for at in range(3)]
+        assert bulk_insert(each_pool, "odd", rows, key=("50%s",)).inserted == 3
+        assert table("SELECT * FROM odd ORDER BY 1") == [(at, "100% $1 %s", "'") for at in range(3)]
+    finally:
+        table("DROP TABLE odd")
+
+
+def test_on_one_connection_of_psycopg2(faulty: LocalCluster, table: Table) -> None:
+    settings: dict[str, Any] = {"cursor_factory": psycopg2.extras.RealDictCursor}
+    conn = dsql_fast.psycopg2.connect(**faulty.connect_kwargs(), **settings)
+    try:
+        faulty.faults.fail_commits(2)
+        assert bulk_insert(conn, "loose", items(50), batch_rows=10, ledger="bulk_ledger").complete
+    finally:
+        conn.close()
+    assert table.ids() == list(range(50))
+
+
+def test_pools_of_psycopg2s_own(faulty: LocalCluster, table: Table) -> None:
+    def opened(*_: Any, **__: Any) -> Any:
+        return dsql_fast.psycopg2.connect(**faulty.connect_kwargs())
+
+    for kind, most in ((psycopg2.pool.SimpleConnectionPool, 1), (psycopg2.pool.ThreadedConnectionPool, 2)):
+        pool = kind(1, 2, "", connection_factory=opened)
+        try:
+            assert Driver().most(pool) == most  # one of them is not for threads
+            assert bulk_insert(pool, "items", items(50), batch_rows=10, key=("id",)).complete
+        finally:
+            pool.closeall()
+    assert table.ids("items") == list(range(50))
+
+
+def test_a_key_leaves_out_what_is_there(each_pool: Any, table: Table) -> None:
     table("INSERT INTO items VALUES (3, 'mine'), (5, 'mine')")
-    result = bulk_insert(pool, "items", [*items(10), (1, "again")], batch_rows=4, key=("id",))
+    result = bulk_insert(each_pool, "items", [*items(10), (1, "again")], batch_rows=4, key=("id",))
     assert (result.rows, result.inserted) == (11, 8)
     assert table("SELECT id, body FROM items WHERE body = 'mine' ORDER BY id") == [(3, "mine"), (5, "mine")]
 
@@ -146,7 +186,7 @@ def test_pools_that_are_not_ours(faulty: LocalCluster, table: Table) -> None:
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-def test_few_batches_are_held(pool: Pool, table: Table, connections: int) -> None:
+def test_few_batches_are_held(each_pool: Any, table: Table, connections: int) -> None:
     committed = 0
 
     def watched() -> Iterator[tuple[int, str]]:
@@ -161,7 +201,7 @@ def test_few_batches_are_held(pool: Pool, table: Table, connections: int) -> Non
         assert result.rows == committed + 10
         committed = result.rows
 
-    bulk_insert(pool, "loose", watched(), batch_rows=10, connections=connections, on_progress=note)
+    bulk_insert(each_pool, "loose", watched(), batch_rows=10, connections=connections, on_progress=note)
     assert committed == 400
 
 
@@ -199,31 +239,31 @@ KNOWN = list(FAULTS)[:4]
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("once", ONCE, ids=ONCE_IDS)
 def test_every_row_is_written_once(
-    faulty: LocalCluster, pool: Pool, table: Table, fault: str, once: dict[str, Any]
+    faulty: LocalCluster, each_pool: Any, table: Table, fault: str, once: dict[str, Any]
 ) -> None:
     FAULTS[fault](faulty.faults)
-    result = bulk_insert(pool, into(once), items(100), batch_rows=10, **once)
+    result = bulk_insert(each_pool, into(once), items(100), batch_rows=10, **once)
     assert table.ids(into(once)) == list(range(100))
     assert result.complete
     assert faulty.faults.pending() == []
 
 
 @pytest.mark.parametrize("fault", KNOWN)
-def test_what_is_known_needs_neither(faulty: LocalCluster, pool: Pool, table: Table, fault: str) -> None:
+def test_what_is_known_needs_neither(faulty: LocalCluster, each_pool: Any, table: Table, fault: str) -> None:
     FAULTS[fault](faulty.faults)
-    assert bulk_insert(pool, "loose", items(100), batch_rows=10).complete
+    assert bulk_insert(each_pool, "loose", items(100), batch_rows=10).complete
     assert table.ids() == list(range(100))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_without_either_an_unknown_outcome_ends_it(
-    faulty: LocalCluster, pool: Pool, table: Table, when: str
+    faulty: LocalCluster, each_pool: Any, table: Table, when: str
 ) -> None:
     faulty.faults.cut_commits(1, when=when)
     with pytest.raises(
         BulkOutcomeUnknown, match=r"without a ledger or a key they could be written twice"
     ) as caught:
-        bulk_insert(pool, "loose", items(100), batch_rows=10)
+        bulk_insert(each_pool, "loose", items(100), batch_rows=10)
     error = caught.value
     result = error.result
     assert isinstance(error, CommitOutcomeUnknown)
@@ -236,10 +276,10 @@ def test_without_either_an_unknown_outcome_ends_it(
     certain = {at for each in result.committed for at in range(each.start, each.stop)}
     assert there - certain == (set(range(unknown.start, unknown.stop)) if when == "after" else set())
     with pytest.raises(ConfigError, match="cannot be resumed as it is"):
-        bulk_insert(pool, "loose", items(100), resume=result)
+        bulk_insert(each_pool, "loose", items(100), resume=result)
     assert set(table.ids()) == there
     settled = result.settled(unknown.start, committed=unknown.start in there)
-    assert bulk_insert(pool, "loose", items(100), batch_rows=7, resume=settled).complete
+    assert bulk_insert(each_pool, "loose", items(100), batch_rows=7, resume=settled).complete
     assert table.ids() == list(range(100))
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (type(again), again.result, again.row) == (BulkOutcomeUnknown, result, None)
@@ -248,24 +288,24 @@ def test_without_either_an_unknown_outcome_ends_it(
 @pytest.mark.parametrize("once", ONCE, ids=ONCE_IDS)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_with_either_what_stays_unknown_is_resumed(
-    faulty: LocalCluster, pool: Pool, table: Table, once: dict[str, Any], when: str
+    faulty: LocalCluster, each_pool: Any, table: Table, once: dict[str, Any], when: str
 ) -> None:
     faulty.faults.cut_commits(2, when=when)
     with pytest.raises(BulkOutcomeUnknown) as caught:
-        bulk_insert(pool, into(once), items(100), batch_rows=10, connections=1,
+        bulk_insert(each_pool, into(once), items(100), batch_rows=10, connections=1,
                     policy=RetryPolicy(max_attempts=1), **once)  # fmt: skip
     result = caught.value.result
     assert result.unknown == (RowRange(0, 10, 0),)
     assert result.resumable
     faulty.faults.clear()
-    resumed = bulk_insert(pool, into(once), items(100), batch_rows=10, resume=result, **once)
+    resumed = bulk_insert(each_pool, into(once), items(100), batch_rows=10, resume=result, **once)
     assert resumed.complete
     assert resumed.unknown == ()
     assert resumed.run_id == result.run_id
     assert table.ids(into(once)) == list(range(100))
 
 
-def test_a_ledger_tells_by_the_runs_id_alone(faulty: LocalCluster, pool: Pool, table: Table) -> None:
+def test_a_ledger_tells_by_the_runs_id_alone(faulty: LocalCluster, each_pool: Any, table: Table) -> None:
     # As after a crash: nothing is left of the run but its id.
     faulty.faults.cut_commits(1, when="after")
 
@@ -274,15 +314,15 @@ def test_a_ledger_tells_by_the_runs_id_alone(faulty: LocalCluster, pool: Pool, t
             raise LookupError
 
     with pytest.raises(BulkError) as caught:
-        bulk_insert(pool, "loose", items(100), batch_rows=10, ledger="bulk_ledger", on_progress=crash)
+        bulk_insert(each_pool, "loose", items(100), batch_rows=10, ledger="bulk_ledger", on_progress=crash)
     run_id = caught.value.result.run_id
-    resumed = bulk_insert(pool, "loose", items(100), batch_rows=8, ledger="bulk_ledger", resume=run_id)
+    resumed = bulk_insert(each_pool, "loose", items(100), batch_rows=8, ledger="bulk_ledger", resume=run_id)
     assert resumed.committed == (RowRange(0, 100, 0),)
     assert table.ids() == list(range(100))
     written = table("SELECT sum(rows), count(DISTINCT run_id) FROM bulk_ledger")
     assert written == [(100, 1)]
     with pytest.raises(ConfigError, match="by its id where it has a ledger"):
-        bulk_insert(pool, "loose", items(100), resume=run_id)
+        bulk_insert(each_pool, "loose", items(100), resume=run_id)
 
 
 def test_sessions_that_are_killed_at_rest(fresh_cluster: Callable[..., LocalCluster]) -> None:
@@ -317,43 +357,47 @@ def test_a_ledger_that_cannot_be_read(faulty: LocalCluster, pool: Pool, table: T
     assert table.ids() == list(range(40))
 
 
-def test_attempts_that_are_used_up(faulty: LocalCluster, pool: Pool, table: Table) -> None:
+def test_attempts_that_are_used_up(faulty: LocalCluster, each_pool: Any, table: Table) -> None:
     faulty.faults.fail_commits(2)
     with pytest.raises(
         BulkError, match=r"rows 0 to 9 were refused \(ConflictRetriesExhausted, SQLSTATE 40001\)"
     ) as caught:
-        bulk_insert(pool, "loose", items(30), batch_rows=10, connections=1, policy=RetryPolicy(max_attempts=2))
+        bulk_insert(
+            each_pool, "loose", items(30), batch_rows=10, connections=1, policy=RetryPolicy(max_attempts=2)
+        )
     assert not isinstance(caught.value, CommitOutcomeUnknown)
-    assert isinstance(caught.value.__cause__, psycopg.errors.SerializationFailure)
+    assert isinstance(
+        caught.value.__cause__, (psycopg.errors.SerializationFailure, psycopg2.errors.SerializationFailure)
+    )
     # Not to be run again as a whole.
     assert not dsql_fast.is_conflict(caught.value)
-    assert bulk_insert(pool, "loose", items(30), batch_rows=10, resume=caught.value.result).complete
+    assert bulk_insert(each_pool, "loose", items(30), batch_rows=10, resume=caught.value.result).complete
     assert table.ids() == list(range(30))
 
 
 @pytest.mark.parametrize("bad", [0, 1, 13, 24])
-def test_the_row_that_is_refused_is_named(pool: Pool, table: Table, bad: int) -> None:
+def test_the_row_that_is_refused_is_named(each_pool: Any, table: Table, bad: int) -> None:
     rows = [(None if at == bad else at, "secret body") for at in range(25)]
     with pytest.raises(BulkError, match=rf"row {bad} was refused \(NotNullViolation, SQLSTATE 23502\)") as caught:
-        bulk_insert(pool, "loose", rows, connections=1)
+        bulk_insert(each_pool, "loose", rows, connections=1)
     assert caught.value.row == bad
     assert "secret" not in str(caught.value)
     assert caught.value.result.rows == 0
     assert table.ids() == []
 
 
-def test_the_second_of_a_pair_is_the_one_that_is_refused(pool: Pool, table: Table) -> None:
+def test_the_second_of_a_pair_is_the_one_that_is_refused(each_pool: Any, table: Table) -> None:
     table("INSERT INTO items VALUES (1000, 'there')")
     for rows, bad in (([*items(20), (4, "again")], 20), ([*items(5), (1000, "x"), (0, "again")], 5)):
         with pytest.raises(BulkError, match="UniqueViolation") as caught:
-            bulk_insert(pool, "items", rows)
+            bulk_insert(each_pool, "items", rows)
         assert caught.value.row == bad
 
 
-def test_a_value_that_the_driver_cannot_send(pool: Pool, table: Table) -> None:
+def test_a_value_that_the_driver_cannot_send(each_pool: Any, table: Table) -> None:
     rows: list[tuple[Any, ...]] = [*items(10), (10, object()), *items(12, 11)]
     with pytest.raises(BulkError, match=r"row 10 was refused \(ProgrammingError\)") as caught:
-        bulk_insert(pool, "loose", rows)
+        bulk_insert(each_pool, "loose", rows)
     assert caught.value.row == 10
     assert table.ids() == []
 
@@ -366,12 +410,12 @@ def test_a_row_of_another_form(pool: Pool, table: Table) -> None:
     assert caught.value.result.committed == (RowRange(0, 20, 0),)
 
 
-def test_tables_that_are_not_there(pool: Pool, table: Table) -> None:
+def test_tables_that_are_not_there(each_pool: Any, table: Table) -> None:
     with pytest.raises(BulkError, match=r"rows 0 to 4 were refused \(UndefinedTable") as caught:
-        bulk_insert(pool, "nowhere", items(5))
+        bulk_insert(each_pool, "nowhere", items(5))
     assert caught.value.row is None
     with pytest.raises(BulkError, match=r"a ledger is made by create_ledger\(pool, 'nowhere'\)"):
-        bulk_insert(pool, "loose", items(5), ledger="nowhere")
+        bulk_insert(each_pool, "loose", items(5), ledger="nowhere")
     assert table.ids() == []
 
 
@@ -496,10 +540,10 @@ def test_a_batch_that_is_unknown_is_cut_again_as_it_was() -> None:
     assert {0, 10, 20} <= set(starts)
 
 
-def test_the_ledger(pool: Pool, table: Table) -> None:
-    dsql_fast.create_ledger(pool, "bulk_ledger")  # there already
+def test_the_ledger(each_pool: Any, table: Table) -> None:
+    dsql_fast.create_ledger(each_pool, "bulk_ledger")  # there already
     assert ledger_ddl("s.l").startswith('CREATE TABLE IF NOT EXISTS "s"."l" (run_id uuid')
-    result = bulk_insert(pool, "loose", items(25), batch_rows=10, ledger="bulk_ledger")
+    result = bulk_insert(each_pool, "loose", items(25), batch_rows=10, ledger="bulk_ledger")
     assert table("SELECT run_id, first_row, rows FROM bulk_ledger ORDER BY first_row") == [
         (result.run_id, 0, 10), (result.run_id, 10, 10), (result.run_id, 20, 5),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 import dsql_fast
+import dsql_fast.psycopg2
 from dsql_fast.local import LocalCluster
 
 if TYPE_CHECKING:
@@ -73,3 +74,14 @@ def look(faulty: LocalCluster) -> Iterator[Look]:
 def pool(faulty: LocalCluster) -> Iterator[dsql_fast.ConnectionPool[Any]]:
     with dsql_fast.ConnectionPool(**faulty.connect_kwargs(), min_size=1, max_size=2) as made:
         yield made
+
+
+@pytest.fixture(params=["psycopg", "psycopg2"])
+def each_pool(request: pytest.FixtureRequest, faulty: LocalCluster) -> Iterator[Any]:
+    """A pool of each synchronous driver's."""
+    if request.param == "psycopg":
+        yield request.getfixturevalue("pool")
+        return
+    made = dsql_fast.psycopg2.ThreadedConnectionPool(1, 2, **faulty.connect_kwargs())
+    yield made
+    made.closeall()

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+import psycopg2.errors
 import psycopg_pool
 import pytest
 from psycopg import sql
 
 import dsql_fast
+import dsql_fast.asyncpg
 from dsql_fast import (
     CommitOutcomeUnknown,
     ConfigError,
@@ -28,7 +30,7 @@ from dsql_fast import (
     wait_for_jobs,
     wait_for_jobs_async,
 )
-from waiting import eventually
+from waiting import eventually, run_to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +55,8 @@ def statuses(report: DDLReport) -> list[str]:
     return [each.status for each in report.statements]
 
 
-def test_a_file_of_statements(pool: Pool, look: Look) -> None:
-    report = execute_ddl(pool, FILE, poll_interval=0.01)
+def test_a_file_of_statements(each_pool: Any, look: Look) -> None:
+    report = execute_ddl(each_pool, FILE, poll_interval=0.01)
     assert report.complete
     assert [each.sql for each in report.statements] == [TABLE, *INDEXES]
     first, second, third = report.statements
@@ -132,36 +134,38 @@ def test_what_builds_upon_an_index_waits_for_it(faulty: LocalCluster, pool: Pool
     assert list(dict.fromkeys(seen)) == [(0, "building"), (0, "done"), (1, "done")]
 
 
-def test_a_conflict_is_run_again(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+def test_a_conflict_is_run_again(faulty: LocalCluster, each_pool: Any, look: Look) -> None:
     faulty.faults.fail_commits(2, "OC001")
     faulty.faults.fail_commits(1, "OC000")
-    assert execute_ddl(pool, FILE, poll_interval=0.01).complete
+    assert execute_ddl(each_pool, FILE, poll_interval=0.01).complete
     assert look.tables() == {"people"}
     faulty.faults.fail_commits(2, "OC001")
     with pytest.raises(DDLError) as caught:
-        execute_ddl(pool, "CREATE TABLE more (id int PRIMARY KEY)", policy=RetryPolicy(max_attempts=2))
-    assert isinstance(caught.value.__cause__, psycopg.errors.SerializationFailure)
+        execute_ddl(each_pool, "CREATE TABLE more (id int PRIMARY KEY)", policy=RetryPolicy(max_attempts=2))
+    assert isinstance(
+        caught.value.__cause__, (psycopg.errors.SerializationFailure, psycopg2.errors.SerializationFailure)
+    )
     # Not to be run again as a whole by those that run conflicts again.
     assert not dsql_fast.is_conflict(caught.value)
 
 
-def test_a_statement_that_fails_ends_it(pool: Pool, look: Look) -> None:
+def test_a_statement_that_fails_ends_it(each_pool: Any, look: Look) -> None:
     statements = [TABLE, "CREATE TABLE people (again int)", *INDEXES]
     with pytest.raises(DDLError, match=r"statement 1 failed \(DuplicateTable, SQLSTATE 42P07\)") as caught:
-        execute_ddl(pool, statements)
-    assert isinstance(caught.value.__cause__, psycopg.errors.DuplicateTable)
+        execute_ddl(each_pool, statements)
+    assert isinstance(caught.value.__cause__, (psycopg.errors.DuplicateTable, psycopg2.errors.DuplicateTable))
     assert statuses(caught.value.report) == ["done", "pending", "pending", "pending"]
     statements[1] = "CREATE TABLE more (id int PRIMARY KEY)"
-    report = execute_ddl(pool, statements, resume=caught.value.report, poll_interval=0.01)
+    report = execute_ddl(each_pool, statements, resume=caught.value.report, poll_interval=0.01)
     assert report.complete
     assert look.tables() == {"people", "more"}
 
 
-def test_a_job_that_fails_tells_what_to_drop(faulty: LocalCluster, pool: Pool, look: Look) -> None:
-    execute_ddl(pool, TABLE)
+def test_a_job_that_fails_tells_what_to_drop(faulty: LocalCluster, each_pool: Any, look: Look) -> None:
+    execute_ddl(each_pool, TABLE)
     look("INSERT INTO people VALUES (1, 'a', 'm'), (2, 'b', 'm')")
     with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_mail") as caught:
-        execute_ddl(pool, INDEXES, poll_interval=0.01)
+        execute_ddl(each_pool, INDEXES, poll_interval=0.01)
     error = caught.value
     assert error.job.failed
     assert error.job.details == "found duplicate key(s) while validating index uniqueness"
@@ -171,25 +175,25 @@ def test_a_job_that_fails_tells_what_to_drop(faulty: LocalCluster, pool: Pool, l
     assert (type(again), again.report, again.job) == (JobFailed, error.report, error.job)
     look("DELETE FROM people WHERE id = 2")
     with pytest.raises(DDLError, match="42P07"):  # it is still in the way
-        execute_ddl(pool, INDEXES, poll_interval=0.01, resume=error.report)
+        execute_ddl(each_pool, INDEXES, poll_interval=0.01, resume=error.report)
     look("DROP INDEX by_mail")
-    assert execute_ddl(pool, INDEXES, poll_interval=0.01, resume=error.report).complete
+    assert execute_ddl(each_pool, INDEXES, poll_interval=0.01, resume=error.report).complete
     assert look.indexes() == {"by_name": True, "by_mail": True}
 
 
-def test_an_invalid_index_is_no_index_that_exists(faulty: LocalCluster, pool: Pool, look: Look) -> None:
-    execute_ddl(pool, TABLE)
+def test_an_invalid_index_is_no_index_that_exists(faulty: LocalCluster, each_pool: Any, look: Look) -> None:
+    execute_ddl(each_pool, TABLE)
     faulty.faults.fail_jobs(1, "no luck")
     statement = "CREATE INDEX ASYNC IF NOT EXISTS by_name ON people (name)"
     with pytest.raises(JobFailed, match="no luck"):
-        execute_ddl(pool, statement, poll_interval=0.01)
+        execute_ddl(each_pool, statement, poll_interval=0.01)
     # The server makes no job of it, and says nothing.
     for wait in (True, False):
         with pytest.raises(JobFailed, match=r"DROP INDEX public\.by_name"):
-            execute_ddl(pool, statement, poll_interval=0.01, wait_for_indexes=wait)
+            execute_ddl(each_pool, statement, poll_interval=0.01, wait_for_indexes=wait)
     look("DROP INDEX by_name")
-    assert execute_ddl(pool, statement, poll_interval=0.01).complete
-    assert execute_ddl(pool, statement, poll_interval=0.01).complete
+    assert execute_ddl(each_pool, statement, poll_interval=0.01).complete
+    assert execute_ddl(each_pool, statement, poll_interval=0.01).complete
 
 
 def test_an_index_that_is_being_built_is_waited_for(faulty: LocalCluster, pool: Pool, look: Look) -> None:
@@ -207,30 +211,30 @@ def test_an_index_that_is_being_built_is_waited_for(faulty: LocalCluster, pool: 
     assert look.indexes() == {"by_name": True}
 
 
-def test_jobs_that_are_not_waited_for(faulty: LocalCluster, pool: Pool, look: Look) -> None:
+def test_jobs_that_are_not_waited_for(faulty: LocalCluster, each_pool: Any, look: Look) -> None:
     faulty.faults.slow_jobs(600, 2)
-    report = execute_ddl(pool, FILE, wait_for_indexes=False)
+    report = execute_ddl(each_pool, FILE, wait_for_indexes=False)
     assert statuses(report) == ["done", "building", "building"]
     assert not report.complete
     with pytest.raises(JobTimeout, match=r"not done within 0\.05 s"):
-        wait_for_jobs(pool, report, timeout=0.05, poll_interval=0.01)
+        wait_for_jobs(each_pool, report, timeout=0.05, poll_interval=0.01)
     with pytest.raises(JobTimeout) as caught:
-        execute_ddl(pool, FILE, resume=report, timeout=0.05, poll_interval=0.01)
+        execute_ddl(each_pool, FILE, resume=report, timeout=0.05, poll_interval=0.01)
     assert statuses(caught.value.report) == statuses(report)
     faulty.faults.clear()
     seen: list[str] = []
-    jobs = wait_for_jobs(pool, [job.job_id for job in report.jobs], poll_interval=0.01,
+    jobs = wait_for_jobs(each_pool, [job.job_id for job in report.jobs], poll_interval=0.01,
                          on_progress=lambda job: seen.append(job.status))  # fmt: skip
     assert all(job.completed for job in jobs)
     assert seen.count("completed") == 2
-    assert execute_ddl(pool, FILE, resume=report).complete
+    assert execute_ddl(each_pool, FILE, resume=report).complete
     assert look.indexes() == {"by_name": True, "by_mail": True}
 
 
-def test_a_constraint_is_validated_by_a_job(pool: Pool, look: Look) -> None:
-    execute_ddl(pool, [TABLE, "ALTER TABLE people ADD CONSTRAINT named CHECK (name <> '') NOT VALID"])
+def test_a_constraint_is_validated_by_a_job(each_pool: Any, look: Look) -> None:
+    execute_ddl(each_pool, [TABLE, "ALTER TABLE people ADD CONSTRAINT named CHECK (name <> '') NOT VALID"])
     statement = "ALTER TABLE ASYNC people VALIDATE CONSTRAINT named"
-    report = execute_ddl(pool, statement, poll_interval=0.01)
+    report = execute_ddl(each_pool, statement, poll_interval=0.01)
     assert report.complete
     assert report.statements[0].job is not None
     assert report.statements[0].job.job_type == "VALIDATE_CONSTRAINT"
@@ -239,7 +243,7 @@ def test_a_constraint_is_validated_by_a_job(pool: Pool, look: Look) -> None:
     look("INSERT INTO people VALUES (1, 'a', '')")
     look("ALTER TABLE people ADD CONSTRAINT mailed CHECK (mail <> '') NOT VALID")
     with pytest.raises(JobFailed) as caught:
-        execute_ddl(pool, statement.replace("named", "mailed"), poll_interval=0.01)
+        execute_ddl(each_pool, statement.replace("named", "mailed"), poll_interval=0.01)
     assert "DROP INDEX" not in str(caught.value)
 
 
@@ -264,30 +268,32 @@ def test_a_job_that_is_listed_no_more_is_judged_by_its_index(
             execute_ddl(pool, [TABLE, INDEXES[0]], resume=old)
 
 
-def test_jobs_that_nobody_knows(pool: Pool) -> None:
-    assert wait_for_jobs(pool, []) == ()
+def test_jobs_that_nobody_knows(each_pool: Any) -> None:
+    assert wait_for_jobs(each_pool, []) == ()
     with pytest.raises(JobFailed, match=r"not in sys\.jobs"):
-        wait_for_jobs(pool, ["nosuchjob"])
+        wait_for_jobs(each_pool, ["nosuchjob"])
     for wrong in ("abc", [7]):
         with pytest.raises(ConfigError):
-            wait_for_jobs(pool, wrong)  # type: ignore[arg-type]
+            wait_for_jobs(each_pool, wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_unknown_outcome_is_settled_by_looking(faulty: LocalCluster, pool: Pool, look: Look, when: str) -> None:
+def test_an_unknown_outcome_is_settled_by_looking(
+    faulty: LocalCluster, each_pool: Any, look: Look, when: str
+) -> None:
     faulty.faults.cut_commits(1, when=when)
     with pytest.raises(DDLOutcomeUnknown, match=r"report\.settled\(0") as caught:
-        execute_ddl(pool, FILE, poll_interval=0.01)
+        execute_ddl(each_pool, FILE, poll_interval=0.01)
     assert isinstance(caught.value, CommitOutcomeUnknown)
     report = caught.value.report
     assert statuses(report) == ["unknown", "pending", "pending"]
     with pytest.raises(ConfigError, match="is unknown: look"):
-        execute_ddl(pool, FILE, resume=report)
+        execute_ddl(each_pool, FILE, resume=report)
     applied = "people" in look.tables()
     assert applied is (when == "after")
     with pytest.raises(ConfigError, match="there is no statement 1"):
         report.settled(1, applied=True)
-    assert execute_ddl(pool, FILE, resume=report.settled(0, applied=applied), poll_interval=0.01).complete
+    assert execute_ddl(each_pool, FILE, resume=report.settled(0, applied=applied), poll_interval=0.01).complete
     assert look.indexes() == {"by_name": True, "by_mail": True}
 
 
@@ -297,12 +303,12 @@ def test_an_unknown_outcome_is_settled_by_looking(faulty: LocalCluster, pool: Po
     lambda faults: faults.fail_commits(3, "XX000", when="after"),
 ])  # fmt: skip
 def test_what_may_be_run_twice_is(
-    faulty: LocalCluster, pool: Pool, look: Look, order: Callable[[Any], None]
+    faulty: LocalCluster, each_pool: Any, look: Look, order: Callable[[Any], None]
 ) -> None:
     statements = [TABLE.replace("TABLE", "TABLE IF NOT EXISTS"),
                   INDEXES[0].replace("ASYNC", "ASYNC IF NOT EXISTS")]  # fmt: skip
     order(faulty.faults)
-    report = execute_ddl(pool, statements, idempotent=True, poll_interval=0.01)
+    report = execute_ddl(each_pool, statements, idempotent=True, poll_interval=0.01)
     assert report.complete
     assert look.indexes() == {"by_name": True}
 
@@ -338,7 +344,7 @@ def test_arguments_that_cannot_be_used(pool: Pool, changes: dict[str, Any]) -> N
 
 
 def test_what_is_no_pool() -> None:
-    with pytest.raises(ConfigError, match="a psycopg connection or psycopg_pool pool is needed, not int"):
+    with pytest.raises(ConfigError, match="a connection or a pool of psycopg's or psycopg2's is needed, not int"):
         execute_ddl(7, TABLE)
     with pytest.raises(ConfigError, match="not int"):
         asyncio.run(execute_ddl_async(7, TABLE))
@@ -387,6 +393,47 @@ def test_the_same_from_asyncio(faulty: LocalCluster, look: Look) -> None:
     asyncio.run(main())
     assert seen == ["done"]
     assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+def test_the_same_by_asyncpg(faulty: LocalCluster, look: Look) -> None:
+    seen: list[str] = []
+
+    async def watch(statement: DDLStatement) -> None:
+        await asyncio.sleep(0)
+        seen.append(statement.status)
+
+    async def main() -> None:
+        async with dsql_fast.asyncpg.create_pool(**faulty.connect_kwargs(), min_size=1, max_size=2) as pool:
+            report = await execute_ddl_async(pool, TABLE, on_progress=watch)
+            faulty.faults.fail_commits(1, "OC001")
+            later = await execute_ddl_async(pool, FILE, resume=report, wait_for_indexes=False)
+            jobs = await wait_for_jobs_async(pool, later, poll_interval=0.01)
+            assert len(jobs) == 2
+        conn = await dsql_fast.asyncpg.connect(**faulty.connect_kwargs())
+        assert (await execute_ddl_async(conn, FILE, resume=later, poll_interval=0.01)).complete
+        await conn.close()
+
+    run_to_the_end(main())
+    assert seen == ["done"]
+    assert look.indexes() == {"by_name": True, "by_mail": True}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_unknown_outcome_by_asyncpg(faulty: LocalCluster, look: Look, when: str) -> None:
+    async def main() -> None:
+        async with dsql_fast.asyncpg.create_pool(**faulty.connect_kwargs(), min_size=1, max_size=2) as pool:
+            faulty.faults.cut_commits(1, when=when)
+            with pytest.raises(DDLOutcomeUnknown) as caught:
+                await execute_ddl_async(pool, FILE, poll_interval=0.01)
+            report: DDLReport = caught.value.report.settled(0, applied="people" in look.tables())
+            assert (await execute_ddl_async(pool, FILE, resume=report, poll_interval=0.01)).complete
+            faulty.faults.fail_jobs(1, "no luck")
+            with pytest.raises(JobFailed, match="no luck"):
+                await execute_ddl_async(pool, "CREATE INDEX ASYNC by_id ON people (id)", poll_interval=0.01)
+            with pytest.raises(DDLError, match=r"\(DuplicateTableError, SQLSTATE 42P07\)"):
+                await execute_ddl_async(pool, TABLE)
+
+    run_to_the_end(main())
 
 
 def test_a_cancelled_wait_carries_the_report(faulty: LocalCluster, look: Look) -> None:

@@ -59,7 +59,8 @@ def bulk_insert(
     are held at a time, whatever `rows` gives.
 
     Args:
-        pool: a psycopg_pool pool (ours, or any); or an idle psycopg connection, over which all goes then.
+        pool: a pool of psycopg_pool's or psycopg2's (ours, or any); or an idle connection of psycopg's or
+            psycopg2's, over which all goes then.
         table: ``"table"`` or ``"schema.table"``, each part taken as it is.
         rows: tuples (or other iterables) of values, or mappings with the names of columns.
         columns: their names; default: all of the table in their order, for mappings those of the first row.
@@ -111,7 +112,7 @@ async def bulk_insert_async(
     on_progress: Callable[[BulkResult], Awaitable[None] | object] | None = None,
     resume: BulkResult | UUID | None = None,
 ) -> BulkResult:
-    """As `bulk_insert`, over asynchronous pools and connections.
+    """As `bulk_insert`, over asynchronous pools and connections, asyncpg's too.
 
     `rows` may be an async iterable, `on_progress` ``async def``. A cancellation is raised when all batches are
     rolled back or committed; the `BulkError` that has the result is its ``__cause__``.
@@ -130,7 +131,7 @@ def create_ledger(connection_or_pool: Any, ledger: str, *, policy: RetryPolicy |
     """Make a ledger for `bulk_insert`, unless it is there: see `ledger_ddl`.
 
     Args:
-        connection_or_pool: a psycopg_pool pool, or an idle psycopg connection.
+        connection_or_pool: as for `bulk_insert`.
         ledger: ``"table"`` or ``"schema.table"``. One will do for all runs; rows of runs that are over may be
             deleted.
         policy: as for `bulk_insert`.

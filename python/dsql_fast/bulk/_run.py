@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .._conflict import sqlstate
 from .._errors import BulkError, BulkOutcomeUnknown, CommitOutcomeUnknown, ConfigError
 from ._account import Account, BulkResult, RowRange, covers
 from ._batches import BadRow, Cutter, OtherRows
@@ -209,7 +210,7 @@ class Run:
         if isinstance(error, Refused) and error.__cause__ is not None:
             which = rows if error.row is None else f"row {error.row}"
             hint = ""
-            if getattr(error.__cause__, "sqlstate", None) == "42P01" and self._order.ledger:
+            if sqlstate(error.__cause__) == "42P01" and self._order.ledger:
                 hint = f" (a ledger is made by create_ledger(pool, {self._order.ledger!r}))"
             verb = "were" if error.row is None else "was"
             message = f"{which} {verb} refused ({_named(error.__cause__)}){hint}: {rest}"
@@ -262,7 +263,7 @@ def _tally(result: BulkResult) -> str:
 
 def _named(error: BaseException) -> str:
     # Never its text: it may quote values.
-    state = getattr(error, "sqlstate", None)
+    state = sqlstate(error)
     return type(error).__name__ + (f", SQLSTATE {state}" if state else "")
 
 

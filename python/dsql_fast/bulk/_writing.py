@@ -7,6 +7,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from .._conflict import sqlstate
 from .._errors import CommitOutcomeUnknown, ConfigError, Error
 from .._statements import Answer, Statement, Transact
 from ._account import RowRange, merged
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .._statements import Body, Work
     from ._batches import Batch
 
+# By name: no driver is imported here.
+_OVER_VALUES = frozenset({"ProgrammingError", "DataError"})
+# The roots of psycopg's and psycopg2's errors, and of asyncpg's.
+_OVER_CONNECTIONS = frozenset({"Error", "PostgresError", "InterfaceError", "OSError", "TimeoutError"})
 # Rows of a ledger that are read at once.
 _PAGE = 5_000
 
@@ -204,7 +209,10 @@ def _is_about_a_row(error: Exception) -> bool:
     """Tell whether it is over a row's values: data, constraints, size, or what the driver cannot send."""
     if isinstance(error, Error):
         return False
-    state = getattr(error, "sqlstate", None)
-    if state is None:
-        return not hasattr(error, "sqlstate") or type(error).__name__ in {"ProgrammingError", "DataError"}
-    return str(state).startswith(("22", "23", "54"))
+    state = sqlstate(error)
+    if state is not None:
+        return state.startswith(("22", "23", "54"))
+    # Not the server's. Of the drivers' own errors, those two are over what was to be sent; of Python's (a codec's,
+    # say), all but the network's.
+    names = {each.__name__ for each in type(error).__mro__}
+    return not names.isdisjoint(_OVER_VALUES) or names.isdisjoint(_OVER_CONNECTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._conflict import sqlstate
 from .._errors import (
     CommitOutcomeUnknown,
     DDLError,
@@ -312,5 +313,5 @@ def _listing(jobs: Sequence[Job]) -> str:
 
 
 def _named(error: BaseException) -> str:
-    state = getattr(error, "sqlstate", None)
+    state = sqlstate(error)
     return type(error).__name__ + (f", SQLSTATE {state}" if state else "")

@@ -9,8 +9,8 @@ import psycopg_pool
 from psycopg import sql
 from psycopg.rows import tuple_row
 
+from .._drivers import async_source_of, source_of
 from .._errors import ConfigError
-from .._run import async_source_of, source_of
 from .._statements import Answer, Statement
 
 if TYPE_CHECKING:
