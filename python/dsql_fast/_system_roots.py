@@ -1,4 +1,4 @@
-"""Where the roots are that this system trusts, for a libpq that does not find them by itself."""
+"""Where the roots are that this system trusts, for an OpenSSL that does not find them by itself."""
 
 from __future__ import annotations
 
@@ -36,6 +36,17 @@ def system_roots(libpq_version: int, *, own_openssl: bool) -> str:
     if knows_the_word and (not own_openssl or told or os.environ.get("SSL_CERT_DIR")):
         return "system"
     return told or _file() or "system"
+
+
+def elsewhere() -> str | None:
+    """Return the file of the system's roots where Python's own OpenSSL would find none; None where it finds some.
+
+    A Python that was built on another system looks where that one has them.
+    """
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    return None if paths.cafile or paths.capath else _file()
 
 
 def _file() -> str | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _config
 from .._errors import ConfigError
+from .._system_roots import elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -105,7 +106,7 @@ class Tls:
         names: list[str | None] = [name for name in self.revoked if name]
         if self.roots == "system":
             paths = ssl.get_default_verify_paths()
-            names += [paths.cafile, paths.capath]
+            names += [paths.cafile, paths.capath, elsewhere()]
         elif self.roots != _config.AMAZON_ROOTS:
             names.append(self.roots)
         return tuple(_stamp(name) for name in names)
@@ -128,6 +129,8 @@ class Tls:
         try:
             if self.roots == "system":
                 context.load_default_certs()
+                if (found := elsewhere()) is not None:
+                    context.load_verify_locations(found)
             else:
                 context.load_verify_locations(self.roots)
             if any(self.revoked):
@@ -143,7 +146,7 @@ class Tls:
 
 
 def _stamp(name: str | None) -> Hashable:
-    if name is None:
+    if not name:
         return None
     try:
         found = Path(name).stat()

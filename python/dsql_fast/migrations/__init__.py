@@ -54,8 +54,8 @@ def execute_ddl(
     none, and at the end: indexes that stand one after the other are built at the same time.
 
     Args:
-        connection_or_pool: an idle connection of psycopg's or psycopg2's, or a pool of psycopg_pool's or psycopg2's
-            (ours, or any). With a pool a lost connection is replaced.
+        connection_or_pool: an idle connection of psycopg's or psycopg2's, or a pool of psycopg_pool's or
+            psycopg2's (ours, or any). With a pool a lost connection is replaced.
         statements: a str, a psycopg ``sql.Composable``, or a sequence of them. A str may hold several statements
             with semicolons between, as a migration file has them.
         wait_for_indexes: False leaves the jobs to `wait_for_jobs`, or to a run that resumes.
@@ -105,7 +105,10 @@ async def execute_ddl_async(
     on_progress: Callable[[DDLStatement], Awaitable[None] | object] | None = None,
     resume: DDLReport | None = None,
 ) -> DDLReport:
-    """As `execute_ddl`, on asynchronous connections and pools, asyncpg's too; `on_progress` may be ``async def``."""
+    """As `execute_ddl`, on asynchronous connections and pools, asyncpg's too.
+
+    `on_progress` may be ``async def``.
+    """
     driver = async_driver_of(connection_or_pool)
     session = AsyncSession(driver, connection_or_pool, POLICY if policy is None else checked(policy))
     given, texts = _given(statements, driver)
