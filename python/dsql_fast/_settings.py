@@ -19,7 +19,7 @@ from ._libpq import PASSED, REFUSED, SSL_MODES
 from ._token_request import is_unicode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
 _OURS = (
@@ -72,14 +72,19 @@ def named_settings(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return _with_one_name({name: value for name, value in keywords.items() if value is not None})
 
 
-def settings_of(conninfo: object, keywords: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(conninfo: object, keywords: Mapping[str, Any], *, ignored: Collection[str] = ()) -> dict[str, Any]:
     """Gather what keywords and connection string say; keywords win.
+
+    Args:
+        conninfo: the connection string.
+        keywords: what was given by name.
+        ignored: names that are left out of the string.
 
     Raises:
         ConfigError: the string is malformed, a name is not known or has no place here, or two spellings of one
             setting differ.
     """
-    said = {name: Unshown(value) for name, value in parse_conninfo(conninfo).items()}
+    said = {name: Unshown(value) for name, value in parse_conninfo(conninfo).items() if name not in ignored}
     return overruled(_with_one_name(said, of_string=True), named_settings(keywords))
 
 
