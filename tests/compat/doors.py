@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from dsql_fast.compat import aurora_dsql_psycopg, aurora_dsql_psycopg2
+import pytest
+
+from dsql_fast import TokenSource
+from dsql_fast.compat import aurora_dsql_asyncpg, aurora_dsql_psycopg, aurora_dsql_psycopg2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +70,33 @@ def _psycopg2(dsn: str, **keywords: Any) -> Seen:
         conn.close()
 
 
+def _asyncpg(dsn: str, **keywords: Any) -> Seen:
+    tokens: list[str] = []
+
+    async def connect() -> Seen:
+        if "dbname" in keywords:
+            keywords["database"] = keywords.pop("dbname")
+        conn = await aurora_dsql_asyncpg.connect(dsn, **keywords)
+        try:
+            return _seen(await conn.fetchrow(ASK), tokens[-1])
+        finally:
+            await conn.close()
+
+    # asyncpg's connections show no token: what went out is taken note of where it is made.
+    made = TokenSource.token_async
+
+    async def noted(source: TokenSource) -> str:
+        tokens.append(await made(source))
+        return tokens[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TokenSource, "token_async", noted)
+        return asyncio.run(connect())
+
+
 DOORS: dict[str, Door] = {
     "psycopg": _Door("psycopg", _psycopg),
     "psycopg_async": _Door("psycopg", _psycopg_async),
+    "asyncpg": _Door("asyncpg", _asyncpg),
     "psycopg2": _Door("psycopg2", _psycopg2),
 }

@@ -12,14 +12,20 @@ import pytest
 
 import dsql_fast
 
-PACKAGES = ("aurora_dsql_psycopg", "aurora_dsql_psycopg2")
+PACKAGES = ("aurora_dsql_asyncpg", "aurora_dsql_psycopg", "aurora_dsql_psycopg2")
 # Beside their `__all__`: the DB-API's.
 FURTHER = {
     "aurora_dsql_psycopg": ("apilevel", "threadsafety", "paramstyle"),
     "aurora_dsql_psycopg2": ("apilevel", "threadsafety", "paramstyle"),
 }
 # Where a default is another object here, and why.
-OTHER_DEFAULTS: dict[tuple[str, str], str] = {}
+OTHER_DEFAULTS = dict.fromkeys(
+    (
+        ("aurora_dsql_asyncpg", "connect(connection_class)"),
+        ("aurora_dsql_asyncpg", "create_pool(connection_class)"),
+    ),
+    "a subclass, whose reset() sends what DSQL takes",
+)
 
 
 def both(package: str) -> tuple[Any, Any]:
@@ -54,7 +60,7 @@ def found(module: Any, name: str) -> Any:
 
 def test_what_is_compared() -> None:
     """The control: the look-up finds what the documentation names."""
-    assert len(CALLABLES) >= 12
+    assert len(CALLABLES) >= 17
     assert ("aurora_dsql_psycopg", "DSQLConnection.connect") in CALLABLES
     assert ("aurora_dsql_psycopg2", "AuroraDSQLThreadedConnectionPool.run_transaction") in CALLABLES
 

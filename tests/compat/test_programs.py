@@ -86,6 +86,6 @@ def test_prints_what_it_prints_with_the_official_connector(
 
 
 def test_there_are_programs_for_each_package() -> None:
-    for package in ("psycopg", "psycopg2"):
+    for package in ("psycopg", "psycopg2", "asyncpg"):
         using = [path for path in PROGRAMS if f"import aurora_dsql_{package} as dsql\n" in path.read_text()]
         assert len(using) >= 2
