@@ -55,7 +55,9 @@ def test_readme_has_its_blocks() -> None:
     assert README.count("```python") == len(in_readme)
 
 
-@pytest.mark.parametrize(("page", "least"), [("drivers.md", 1), ("local.md", 2), ("pools.md", 3), ("retry.md", 2)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("drivers.md", 1), ("local.md", 2), ("migrating.md", 1), ("pools.md", 3), ("retry.md", 2)]
+)
 def test_pages_have_their_blocks(page: str, least: int) -> None:
     blocks = [name for name in BLOCKS if name.startswith(page)]
     assert len(blocks) >= least
@@ -100,7 +102,8 @@ def test_the_commands_that_readme_names_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/drivers.md", "docs/local.md", "docs/pools.md", "docs/retry.md"]
+    "page",
+    ["README.md", "docs/drivers.md", "docs/local.md", "docs/migrating.md", "docs/pools.md", "docs/retry.md"],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()

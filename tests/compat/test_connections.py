@@ -22,6 +22,8 @@ from dsql_fast.compat._errors import also_botocores
 from safety.leaks import assert_clean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dsql_fast.local import LocalCluster
 
 doors = pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
@@ -124,12 +126,21 @@ class Vault(CredentialProvider):  # type: ignore[misc]  # botocore ships no type
 
 @doors
 def test_a_custom_provider_is_asked_first(
-    door: Door, where: dict[str, Any], cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+    door: Door,
+    where: dict[str, Any],
+    cluster: LocalCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     keys = cluster.issue_credentials("vault-user")
     vault = Vault(Credentials(keys.access_key, keys.secret_key))
     seen = door(**where, custom_credentials_provider=vault)
     assert keys.access_key in seen.token
+    # Before a profile, too (the official connector fails there).
+    profiles = tmp_path / "credentials"
+    profiles.write_text("[other]\naws_access_key_id = AKIDOTHER\naws_secret_access_key = fake\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
+    assert keys.access_key in door(**where, custom_credentials_provider=vault, profile="other").token
     # One that has none: the next in line.
     seen = door(**where, custom_credentials_provider=Vault(None))
     assert cluster.credentials.access_key in seen.token
