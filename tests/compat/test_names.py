@@ -115,3 +115,20 @@ from dsql_fast.compat import aurora_dsql_psycopg2
 assert drivers & set(sys.modules) == {"psycopg2"}, drivers & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_missing_driver_is_told_as_such(package: str) -> None:
+    driver = package.removeprefix("aurora_dsql_")
+    program = f"""
+import sys
+sys.modules["{driver}"] = None
+import dsql_fast
+try:
+    import dsql_fast.compat.{package}
+except dsql_fast.DriverError as error:
+    assert "pip install 'dsql-fast[" in str(error), error
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncpg import Record
-
 from .. import __version__
 from .._conflict import is_occ_error
 from .._errors import ConfigError, CredentialsError
@@ -16,6 +14,10 @@ from ..asyncpg import connect as _connect
 from ._errors import also_botocores
 from ._retry import OCCRetryConfig, checked_retry, policy_for
 from ._settings import settings
+
+# isort: split
+# After ours, which tells what to install where asyncpg is missing.
+from asyncpg import Record
 
 if TYPE_CHECKING:
     import asyncio

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from psycopg.rows import Row
-from psycopg_pool.abc import ACT, CT
-
 from .. import __version__
 from .._conflict import is_occ_error
 from .._errors import CredentialsError
@@ -15,6 +12,11 @@ from ..psycopg import AsyncConnection, AsyncConnectionPool, Connection, Connecti
 from ._errors import also_botocores
 from ._retry import OCCRetryConfig, checked_retry, policy_for
 from ._settings import apart, settings, without_ignored
+
+# isort: split
+# After ours, which tells what to install where psycopg is missing.
+from psycopg.rows import Row
+from psycopg_pool.abc import ACT, CT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
