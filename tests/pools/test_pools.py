@@ -207,6 +207,14 @@ def test_callable_kwargs_and_conninfo(cluster: LocalCluster) -> None:
         assert conn.autocommit
 
 
+def test_callable_kwargs_may_be_what_names_the_host(cluster: LocalCluster) -> None:
+    kwargs = cluster.connect_kwargs()
+    with dsql_fast.ConnectionPool(kwargs=lambda: kwargs, min_size=1) as pool, pool.connection() as conn:
+        assert conn.info.host == cluster.host
+    with pytest.raises(dsql_fast.ConfigError):
+        dsql_fast.ConnectionPool("no-such-host", kwargs=lambda: kwargs)
+
+
 def test_a_check_that_fails_discards_the_connection(cluster: LocalCluster) -> None:
     refused: list[int] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._config import Config, parse_config
 from .._credentials import concealed
@@ -31,11 +31,13 @@ def connection_settings(
         CredentialsError: the environment's credentials cannot be used.
     """
     named = {name: value for name, value in keywords.items() if value is not None}
-    if not callable(conninfo):  # if it is, only each connect will know the host
+    # If it is not, only each connect will know the host.
+    is_known = not callable(conninfo) and (bool(conninfo) or "host" in named or not callable(kwargs))
+    if is_known:
         known = dict(named)
         if kwargs is not None and not callable(kwargs):
             known.update((name, value) for name, value in kwargs.items() if name not in _DRIVER_ONLY)
-        parse_config(conninfo, known, os.environ)
+        parse_config(cast("str | Config", conninfo), known, os.environ)
     return _merged(named, {})
 
 
