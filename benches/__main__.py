@@ -26,6 +26,7 @@ _PATHS = {
     "cold_start": "From a cold start to the first token",
     "local_cluster": "A local cluster",
     "connect": "A connect over verified TLS",
+    "asyncio_connects": "Many asyncio connects at once",
 }
 _PACKAGES = ("dsql-fast", "psycopg", "psycopg-pool", "boto3", "botocore", "aurora-dsql-python-connector")
 

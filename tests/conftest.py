@@ -21,7 +21,7 @@ pytest_plugins = ["clusters"]
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
-_CLEARED = ("AWS_", "PG", "SSL_CERT_")
+_CLEARED = ("AWS_", "DSQL_FAST_", "PG", "SSL_CERT_")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,6 +54,7 @@ def _fresh_process() -> None:
     _telemetry._counters.clear()
     _connecting._system_trust.clear()
     _connecting._plans.clear()
+    _connecting._paces.clear()
     _failover._preferences.clear()
 
 

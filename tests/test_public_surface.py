@@ -43,6 +43,7 @@ PUBLIC = {
     "JobTimeout",
     "NestedTransaction",
     "NullConnectionPool",
+    "Pacing",
     "PartlyDone",
     "PoolTimeout",
     "RateExceeded",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         WakingUp,
     )
     from ._native import __version__
+    from ._pacing import Pacing
     from ._retry import RetryPolicy, RetryState
     from ._run import conflict_attempts, retry_on_conflict, run_transaction, run_transaction_async
     from ._telemetry import counters
@@ -101,6 +102,7 @@ __all__ = [
     "JobTimeout",
     "NestedTransaction",
     "NullConnectionPool",
+    "Pacing",
     "PartlyDone",
     "PoolTimeout",
     "RateExceeded",
@@ -177,6 +179,7 @@ _HOMES = {
     "AssumeRole": "_credentials._assume_role",
     "Config": "_config",
     "Credentials": "_credentials",
+    "Pacing": "_pacing",
     "RetryPolicy": "_retry",
     "RetryState": "_retry",
     "TokenSource": "_tokens",

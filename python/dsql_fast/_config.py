@@ -23,6 +23,7 @@ from ._environment import password_from, settings_from
 from ._errors import DriverError, without_frames
 from ._libpq import DIRECT_TLS_LIBPQ, OLDEST_LIBPQ, REQUIRE_AUTH_LIBPQ
 from ._native import __version__
+from ._pacing import FLEET_VARIABLE
 from ._settings import named_settings, overruled, refuse_environment, settings_of
 from ._settled import SOURCES, provider_of, settled
 from ._system_roots import system_roots
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ._credentials._provider import CredentialsSource
     from ._endpoint import Endpoint
     from ._environment import Password
+    from ._pacing import Pacing
 
     class ConnectKeywords(TypedDict, total=False):
         """The keywords of a connection, for type checkers: ours, then libpq's that have a place here."""
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         credentials: CredentialsSource | CredentialsProvider | None
         custom_credentials_provider: CredentialsSource | CredentialsProvider | None
         token_duration_secs: int | str | None
+        pacing: Pacing | bool | None
         return_to_first_secs: float | str | None
         orm_prefix: str | None
         application_name: str | None
@@ -92,6 +95,7 @@ READ_ENVIRONMENT = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SECURITY_TOKEN",
     "AWS_SESSION_TOKEN",
+    FLEET_VARIABLE,
     "PGCONNECT_TIMEOUT",
     "PGDATABASE",
     "PGGEQO",
@@ -113,7 +117,7 @@ READ_ENVIRONMENT = (
 _KEPT = tuple(
     name
     for name in READ_ENVIRONMENT
-    if name.startswith("PG") or name in ("AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_REGION")
+    if name.startswith("PG") or name in ("AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_REGION", FLEET_VARIABLE)
 )
 
 
@@ -144,6 +148,7 @@ class Config:
         password: what is sent instead of a token to an ordinary PostgreSQL (`from_env`), or None.
         orm_prefix: what stands before our own name in ``application_name``, or None.
         driver: libpq parameters that the caller gave, by keyword.
+        pacing: how it shares the cluster's rate of new connections; None for one try and no wait.
         alternatives: of several endpoints, one `Config` each, in order; empty for one endpoint.
         return_to_first_secs: seconds after which the first of several endpoints is tried again.
         deadline: seconds for a connect over all endpoints and addresses that are dialled; None: no end, or
@@ -164,6 +169,7 @@ class Config:
         "hostaddr",
         "lifetime",
         "orm_prefix",
+        "pacing",
         "password",
         "port",
         "provider",
@@ -181,6 +187,7 @@ class Config:
     password: Password | None
     orm_prefix: str | None
     driver: Mapping[str, str]
+    pacing: Pacing | None
     alternatives: tuple[Config, ...]
     return_to_first_secs: float
     deadline: float | None
@@ -366,12 +373,12 @@ def parse_config(conninfo: str | Config, keywords: Mapping[str, Any], environ: M
     return _made(settled(given, environ, provider))
 
 
-def dialled(config: Config, hostaddr: str, seconds: int | None) -> Config:
+def dialled(config: Config, hostaddr: str | None, seconds: int | None) -> Config:
     """Return a configuration of one endpoint for one try.
 
     Args:
         config: the endpoint's.
-        hostaddr: the IP address to dial.
+        hostaddr: the IP address to dial, or None.
         seconds: for this try; None: as configured.
     """
     values = {name: getattr(config, name) for name in Config.__slots__}

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import socket
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, cast
 
 from . import _telemetry
@@ -21,7 +23,8 @@ from ._both import as_both
 from ._config import READ_ENVIRONMENT, dialled, needs_profile_region, parse_config
 from ._diagnosis import Known, diagnose, token_facts
 from ._errors import noted
-from ._failover import Route, may_move_on, preference_of
+from ._failover import LEAST_TRY, Route, may_move_on, preference_of
+from ._pacing import Pace
 from ._tokens import shared_source
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ._config import Config
+    from ._pacing import Course
     from ._tokens import TokenSource
 
     E = TypeVar("E", bound=BaseException)
@@ -39,6 +43,21 @@ _system_trust: set[str] = set()
 
 _EXPIRED = "Signature expired"  # the hint of DSQL's refusal (observed)
 _NOT_VERIFIED = "certificate verify failed"  # OpenSSL's words
+# "Not now", by the message: no SQLSTATE reaches psycopg from a failed connect. The first two are documented by
+# AWS (53400, 53300), the third is observed.
+_NOT_NOW = (
+    "accept connection, rate exceeded",
+    "accept connection, too many open connections",
+    "accept connection, waking up cluster",
+)
+
+# Seconds for a connect whose `connect_timeout` nobody gave; as psycopg has it.
+_PATIENCE = 130.0
+
+# What this process knows of each cluster's rate, by host: one that does not answer keeps none from another.
+_paces: dict[str, Pace] = {}
+
+_held: ContextVar[Held | None] = ContextVar("dsql_fast_held", default=None)
 
 
 # Equal calls are put together once: the parts of a plan cost 20 us in a tight loop, but ten times that between
@@ -126,8 +145,8 @@ class Plan:
             self._arguments[system_trust] = found
         return found
 
-    def dialled(self, hostaddr: str, seconds: int | None, *, system_trust: bool) -> dict[str, Any]:
-        """As `arguments`, for one address and so many seconds."""
+    def dialled(self, hostaddr: str | None, seconds: int | None, *, system_trust: bool) -> dict[str, Any]:
+        """As `arguments`, for one address (None: as configured) and so many seconds."""
         key = (hostaddr, seconds, system_trust)
         found = self._arguments.get(key)
         if found is None:
@@ -150,20 +169,95 @@ class Plan:
         return Route(order, None if deadline is None else now + deadline)
 
 
+class PutOff(BaseException):
+    """Not to be tried yet. It tells a pool that schedules (`Held`), and nobody else ever sees it.
+
+    No failure: none of those on its way, the pool's loop or a user's class, is to take it for one.
+
+    Attributes:
+        seconds: from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Held:
+    """A connect whose waits a pool schedules: in a ``with`` block the next connect raises instead of waiting.
+
+    It is used again for each try: what is known of the earlier ones stays with it.
+
+    Args:
+        spread: whether the first try waits for its turn in the fleet.
+        deadline: monotonic seconds until which a caller waits; default none: the pool knows when to give up.
+    """
+
+    __slots__ = ("_token", "courses", "deadline", "refused", "spread")
+
+    def __init__(self, *, spread: bool = True, deadline: float = math.inf) -> None:
+        self.courses: dict[str, Course] = {}
+        self.deadline = deadline
+        self.refused: Course | None = None
+        self.spread = spread
+
+    def __enter__(self) -> None:
+        self.refused = None
+        self._token = _held.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _held.reset(self._token)
+
+    def delay(self, now: float, by: float = math.inf) -> float | None:
+        """Return the seconds until the next try, if the last one was refused for now.
+
+        Args:
+            now: monotonic seconds.
+            by: when the pool gives up: a try that were to come later comes then, and is the last.
+        """
+        if self.refused is None:
+            return None
+        self.refused.at = min(self.refused.at, by)
+        return max(0.0, self.refused.at - now)
+
+
 class Attempt:
     """The tries of one connect.
 
     To one address at most three: as configured, with the other roots, with a new token. Then, if the connect has a
-    route, the next address or endpoint.
+    route, the next address or endpoint. At last, where the cluster refuses for now, later ones.
+
+    A driver's loop is: `pause`, try with `token` and `arguments`, then `connected`, or `again`.
 
     Attributes:
         source: where the token for the next try comes from.
     """
 
-    __slots__ = ("_failed", "_other_trust_tried", "_plan", "_route", "_system_trust", "_token", "_whole", "source")
+    __slots__ = (
+        "_course",
+        "_deadline",
+        "_failed",
+        "_held",
+        "_other_trust_tried",
+        "_plan",
+        "_route",
+        "_system_trust",
+        "_token",
+        "_whole",
+        "source",
+    )
 
     def __init__(self, plan: Plan) -> None:
         self._whole = plan
+        self._held = _held.get()
+        if self._held is None:
+            seconds = plan.config.deadline
+            self._deadline = time.monotonic() + (_PATIENCE if seconds is None else max(seconds, LEAST_TRY))
+        else:
+            _held.set(None)  # for this connect, not for others inside of it
+            self._deadline = self._held.deadline
+        self._course: Course | None = None
+        self._plan = plan
         self._failed: list[str] = []
         self._route: Route | None = None
         if plan.is_routed:
@@ -173,11 +267,62 @@ class Attempt:
         self._turn_to(plan)
 
     def _turn_to(self, plan: Plan) -> None:
+        if self._course is None or plan is not self._plan:
+            self._course = self._course_of(plan.config)
         self._plan = plan
         self._other_trust_tried = False
         self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
         self.source = plan.source
         self._token: str | None = None
+
+    def _course_of(self, config: Config) -> Course | None:
+        if config.pacing is None or config.password is not None:
+            return None
+        host, held = config.endpoint.host, self._held
+        if held is not None and host in held.courses:
+            return held.courses[host]
+        pace = _paces.get(host) or _paces.setdefault(host, Pace())
+        # A turn in the fleet is waited for once, not at each of several endpoints.
+        spread = not self._failed and (held is None or held.spread)
+        course = pace.course(time.monotonic(), config.pacing, self._deadline, spread=spread)
+        if held is not None:
+            held.courses[host] = course
+        return course
+
+    @property
+    def host(self) -> str:
+        """The cluster's."""
+        return self._plan.config.endpoint.host
+
+    def pause(self) -> None:
+        """Wait until it is time to try. Mostly that is at once.
+
+        Raises:
+            PutOff: a pool schedules it.
+        """
+        seconds = self._seconds_to_wait()
+        if seconds > 0:
+            time.sleep(seconds)
+
+    async def pause_async(self) -> None:
+        """As `pause`, on the event loop."""
+        seconds = self._seconds_to_wait()
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+
+    def _seconds_to_wait(self) -> float:
+        course = self._course
+        if course is None or not course.has_waited:
+            return 0.0
+        seconds = course.at - time.monotonic()
+        if seconds <= 0:
+            return 0.0
+        if not course.refusals:
+            message = "%s: the first try comes in %.2f s"
+            _telemetry.record("connect_put_off", logging.DEBUG, message, self.host, seconds)
+        if self._held is not None:
+            raise PutOff(seconds)
+        return seconds
 
     def token(self) -> str:
         """Return the password for the next try.
@@ -194,19 +339,31 @@ class Attempt:
         return token
 
     @property
-    def has_route(self) -> bool:
-        """Each try is one address, and `arguments` have the time that it has."""
-        return self._route is not None
+    def has_time(self) -> bool:
+        """`arguments` have the time that is left for this one try: of a route's, or after a wait."""
+        return self._route is not None or self._is_bounded_by_pace
+
+    @property
+    def _is_bounded_by_pace(self) -> bool:
+        # A pool's own deadline is infinite: then each try has what was configured.
+        return self._course is not None and self._course.has_waited and self._deadline < math.inf
 
     def end_within(self, seconds: float | None) -> None:
-        """Bound the whole route, by a driver's own word for it. A ``connect_timeout`` that was given wins.
+        """Bound tries and waits by a driver's own word for it. A ``connect_timeout`` that was given wins.
+
+        To be called before the first try.
 
         Args:
             seconds: None for no bound but the one that there is.
         """
-        if seconds is None or self._route is None or "connect_timeout" in self._whole.config.driver:
+        if seconds is None or "connect_timeout" in self._whole.config.driver:
             return
-        self._route.end_by(time.monotonic() + seconds)
+        end = time.monotonic() + seconds
+        if self._route is not None:
+            self._route.end_by(end)
+        if end < self._deadline:
+            self._deadline = end
+            self._course = self._course_of(self._plan.config)  # with less time a turn comes sooner
 
     def arguments(self) -> dict[str, Any]:
         """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared.
@@ -216,7 +373,7 @@ class Attempt:
         """
         route = self._route
         if route is None:
-            return self._plan.arguments(system_trust=self._system_trust)
+            return self._arguments()
         if route.address is None:
             route.found(self._known_address() or self._resolved())
         return self._dialled(route)
@@ -225,10 +382,18 @@ class Attempt:
         """As `arguments`; names are resolved off the loop."""
         route = self._route
         if route is None:
-            return self._plan.arguments(system_trust=self._system_trust)
+            return self._arguments()
         if route.address is None:
             route.found(self._known_address() or await self._resolved_async(route))
         return self._dialled(route)
+
+    def _arguments(self) -> dict[str, Any]:
+        plan = self._plan
+        if not self._is_bounded_by_pace:
+            return plan.arguments(system_trust=self._system_trust)
+        # What was waited counts against `connect_timeout`.
+        seconds = math.ceil(max(LEAST_TRY, self._deadline - time.monotonic()))
+        return plan.dialled(plan.config.hostaddr, seconds, system_trust=self._system_trust)
 
     def _dialled(self, route: Route) -> dict[str, Any]:
         seconds = route.seconds(time.monotonic())
@@ -276,6 +441,45 @@ class Attempt:
         text = self._plan.driver.refusal(failure)
         if text is None:
             return False
+        if self._repaired(text):
+            return True
+        later = self._later(text)
+        if self._route is not None and self._goes_on(self._route, text, failure):
+            return True
+        if later and self._put_off():
+            return True
+        course = self._course
+        if course is not None and course.refusals:
+            seconds = time.monotonic() - course.began
+            noted(failure, f"refused for now {course.refusals} times in {seconds:.2f} s")
+        return False
+
+    def _later(self, text: str) -> bool:
+        """Tell whether the cluster refuses for now only, and there is time for another try of the same."""
+        course = self._course
+        if course is None or not any(words in text for words in _NOT_NOW):
+            return False
+        if course.refused(time.monotonic()) is not None:
+            return True
+        message = "%s refused for now, %d times: given up"
+        _telemetry.record("connect_given_up", logging.WARNING, message, self.host, course.refusals)
+        return False
+
+    def _put_off(self) -> bool:
+        """Put off the next try; tells whether it is this attempt's."""
+        course = self._course
+        if course is None:
+            return False
+        seconds = course.at - time.monotonic()
+        message = "%s refuses for now: the next try comes in %.2f s"
+        _telemetry.record("connect_put_off", logging.DEBUG, message, self.host, seconds)
+        if self._held is None:
+            return True
+        self._held.refused = course  # the pool does it
+        return False
+
+    def _repaired(self, text: str) -> bool:
+        """Tell whether a try with other roots, or with a new token, makes sense."""
         if _NOT_VERIFIED in text and self._plan.trusts_only_amazon and not self._other_trust_tried:
             # Either way round: what worked last may not be what holds now.
             self._other_trust_tried = True
@@ -292,7 +496,7 @@ class Attempt:
                 host,
             )
             return True
-        return self._route is not None and self._goes_on(self._route, text, failure)
+        return False
 
     def _goes_on(self, route: Route, text: str, failure: BaseException) -> bool:
         before = self._plan
@@ -353,6 +557,8 @@ class Attempt:
 
     def connected(self) -> None:
         """Take note of what worked."""
+        if self._course is not None:
+            self._course.admitted()
         route = self._route
         if route is not None and self._whole.members:
             changed = self._whole.preference.worked(

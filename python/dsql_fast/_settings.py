@@ -37,6 +37,7 @@ _OURS = (
     "token_duration_secs",
     "orm_prefix",
     "return_to_first_secs",
+    "pacing",
 )
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "dbname": ("database",),

@@ -13,6 +13,7 @@ from ._credentials import credentials_provider, profile_region
 from ._endpoint import Endpoint, checked_host, resolve_endpoint
 from ._errors import ConfigError
 from ._failover import DEFAULT_DEADLINE, DEFAULT_RETURN
+from ._pacing import pacing_from
 from ._settings import (
     connect_host_of,
     driver_settings,
@@ -92,6 +93,7 @@ def settled(
             "return_to_first_secs", given.get("return_to_first_secs", DEFAULT_RETURN)
         ),
         "deadline": None,
+        "pacing": pacing_from(given.get("pacing"), environ),
         "_environ": environ,
     }
     members = [

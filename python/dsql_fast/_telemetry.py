@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         "system_trust_used",
         "endpoint_failed_over",
         "endpoint_returned",
+        "connect_put_off",
+        "connect_given_up",
         "connection_replaced",
         "connection_discarded",
         "replacement_failed",
@@ -40,12 +42,14 @@ def counters() -> dict[str, int]:
         that it had expired), ``role_renewal_failed`` (STS did not give an `AssumeRole` new credentials, and the
         old ones still held), ``system_trust_used`` (the certificate was not signed by an Amazon root, but by one
         that the system trusts), ``endpoint_failed_over`` (one of several endpoints could not be reached, and
-        the next was tried), ``endpoint_returned`` (the first could, again), ``connection_replaced`` and
-        ``connection_discarded`` (by a pool, for age), ``replacement_failed`` (an asyncpg pool could not open a
-        successor); of `run_transaction`, why an attempt failed: ``conflict_data`` (OC000), ``conflict_schema``
-        (OC001), ``transaction_lost`` (the connection went before COMMIT), ``transaction_unavailable`` (XX000
-        before COMMIT), ``commit_outcome_unknown``; and what followed: ``transaction_retried``,
-        ``retries_exhausted`` (by attempts or by deadline).
+        the next was tried), ``endpoint_returned`` (the first could, again), ``connect_put_off`` (a try that
+        waits: DSQL refused the last one for now, or this process or its fleet keeps to the rate),
+        ``connect_given_up`` (the deadline came first), ``connection_replaced`` and ``connection_discarded`` (by
+        a pool, for age), ``replacement_failed`` (an asyncpg pool could not open a successor); of
+        `run_transaction`, why an attempt failed: ``conflict_data`` (OC000), ``conflict_schema`` (OC001),
+        ``transaction_lost`` (the connection went before COMMIT), ``transaction_unavailable`` (XX000 before
+        COMMIT), ``commit_outcome_unknown``; and what followed: ``transaction_retried``, ``retries_exhausted``
+        (by attempts or by deadline).
     """
     return dict(_counters)
 

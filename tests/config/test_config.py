@@ -234,7 +234,7 @@ def test_nothing_given_by_the_environment_changes_what_was_passed(monkeypatch: p
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     before = dict(dsql_fast.pool_kwargs(HOST, application_name="x"))
-    assert before["kwargs"] == {"application_name": "x"}
+    assert before["kwargs"] == {"application_name": "x", "pacing": False}
     assert before["connection_class"] is dsql_fast.Connection
     assert dsql_fast.pool_kwargs(HOST, asynchronous=True)["connection_class"] is dsql_fast.AsyncConnection
 

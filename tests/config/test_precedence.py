@@ -88,7 +88,8 @@ SETTINGS += [Setting(name, name, "1", "2", None, "", None) for name in _THROUGH]
 
 
 def test_no_setting_is_left_out() -> None:
-    assert {setting.name for setting in SETTINGS} >= {*_OURS, *PASSED}
+    # `pacing` is an object, which no string or variable can hold (tests/pacing).
+    assert {setting.name for setting in SETTINGS} >= {*_OURS, *PASSED} - {"pacing"}
 
 
 def provider(

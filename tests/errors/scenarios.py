@@ -215,7 +215,7 @@ def old_token(cluster: LocalCluster) -> Iterator[dict[str, Any]]:
     yield kwargs
 
 
-# --- admission
+# --- admission: one try each
 
 
 @scenario("rate", "rate-exceeded", "100 connections a second", RateExceeded)
@@ -224,7 +224,7 @@ def rate(cluster: LocalCluster) -> Iterator[dict[str, Any]]:
     before = cluster.limits
     cluster.set_limits(rate=0, burst=0)
     try:
-        yield cluster.connect_kwargs()
+        yield {**cluster.connect_kwargs(), "pacing": False}
     finally:
         cluster.set_limits(rate=before.rate, burst=before.burst)
 
@@ -235,7 +235,7 @@ def too_many(cluster: LocalCluster) -> Iterator[dict[str, Any]]:
     before = cluster.limits.connections
     cluster.set_limits(connections=0)
     try:
-        yield cluster.connect_kwargs()
+        yield {**cluster.connect_kwargs(), "pacing": False}
     finally:
         cluster.set_limits(connections=before)
 
@@ -245,7 +245,7 @@ def too_many(cluster: LocalCluster) -> Iterator[dict[str, Any]]:
 def waking_up(cluster: LocalCluster) -> Iterator[dict[str, Any]]:
     cluster.faults.refuse_connections(reason="waking-up", share=1.0)
     try:
-        yield cluster.connect_kwargs()
+        yield {**cluster.connect_kwargs(), "pacing": False}
     finally:
         cluster.faults.clear()
 

@@ -30,6 +30,8 @@ POOLS = [
 # What ours override, or call, with the parameters.
 METHODS = {
     "_connect": ["self", "timeout"],
+    "_add_connection": ["self", "attempt", "growing"],
+    "_getconn_unchecked": ["self", "timeout"],
     "_get_ready_connection": ["self", "timeout"],
     "_return_connection": ["self", "conn", "from_getconn"],
     "_start_initial_tasks": ["self"],
@@ -45,7 +47,16 @@ METHODS = {
     "_check_open_getconn": ["self"],
 }
 # Attributes of theirs that ours read or set.
-ATTRIBUTES = {"name", "max_lifetime", "_pool", "_stats", "_RETURNS_BAD", "_drained_at", "_reconnect_failed"}
+ATTRIBUTES = {
+    "name",
+    "max_lifetime",
+    "_pool",
+    "_stats",
+    "_RETURNS_BAD",
+    "_CONNECTIONS_NUM",
+    "_drained_at",
+    "_reconnect_failed",
+}
 OURS = (AgingPool, RefreshingPool, TokenPool, AsyncTokenPool)
 
 
@@ -81,6 +92,7 @@ def test_attributes() -> None:
     assert pool._drained_at == 0.0
     assert pool._reconnect_failed is None
     assert pool._RETURNS_BAD == "returns_bad"
+    assert pool._CONNECTIONS_NUM == "connections_num"
 
 
 def test_every_argument_of_psycopg_pools_constructor_is_there_with_its_default() -> None:

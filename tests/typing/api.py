@@ -41,6 +41,12 @@ class OwnConnection(psycopg.Connection[DictRow]):
     pass
 
 
+# Pacing.
+
+assert_type(dsql_fast.Pacing(fleet=10_000, rate=50.5, burst=100).spread, float)
+assert_type(dsql_fast.connect("host", pacing=dsql_fast.Pacing()), Connection[TupleRow])
+dsql_fast.ConnectionPool("host", pacing=False, open=False)
+
 # Tokens.
 
 assert_type(dsql_fast.generate_token("host"), str)

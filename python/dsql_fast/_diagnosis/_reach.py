@@ -18,9 +18,10 @@ def rate_exceeded(refusal: Refusal, known: Known) -> Said:
     return (
         "all clients of the cluster together opened more than 100 connections a second, after a burst of 1,000",
         (
-            "connect again in a second, with jitter; keep connections in a pool (ConnectionPool with min_size "
-            "near max_size) instead of opening one for each piece of work, and do not start all processes at "
-            "once. This quota cannot be raised"
+            "connect again in a second, with jitter (connect and pools do it by themselves, for as long as "
+            "connect_timeout lets them); keep connections in a pool (ConnectionPool with min_size near max_size) "
+            "instead of opening one for each piece of work, and do not start all processes at once, or say how "
+            "many connections they want together (DSQL_FAST_FLEET). This quota cannot be raised"
         ),
     )
 
@@ -35,7 +36,10 @@ def too_many_connections(refusal: Refusal, known: Known) -> Said:
 def waking_up(refusal: Refusal, known: Known) -> Said:
     return (
         "the cluster was idle for a while, and is waking up",
-        "connect again in a second or a few; a pool does so by itself",
+        (
+            "connect again in a second or a few; connect and pools do so by themselves, for as long as "
+            "connect_timeout lets them"
+        ),
     )
 
 

@@ -94,14 +94,15 @@ async def connect(
                     checked_dsn(dsn), settings_of(ssl, direct_tls, cast("dict[str, Any]", kwargs))
                 )
                 attempt.end_within(timeout)
+            await attempt.pause_async()
             arguments = await attempt.arguments_async()
             limit = arguments.get("timeout", timeout)
             connection: Connection = await _connect(
                 attempt,
                 arguments,
                 loop=loop,
-                # On a route it is the time of this one try.
-                timeout=limit if attempt.has_route else _left(limit, began),
+                # On a route, or after a wait, it is the time of this one try.
+                timeout=limit if attempt.has_time else _left(limit, began),
                 statement_cache_size=statement_cache_size,
                 max_cached_statement_lifetime=max_cached_statement_lifetime,
                 max_cacheable_statement_size=max_cacheable_statement_size,

@@ -12,10 +12,11 @@ import psycopg
 from psycopg.rows import Row
 
 from .._errors import ConfigError
+from .._handshakes import Handshake, current, gate_of
 from ._attempt import begin, begin_async, without_frames
 
 if TYPE_CHECKING:
-    from psycopg.abc import AdaptContext
+    from psycopg.abc import AdaptContext, PQGenConn
     from psycopg.rows import AsyncRowFactory, RowFactory
     from typing_extensions import Self, Unpack
 
@@ -86,6 +87,7 @@ class Connection(psycopg.Connection[Row]):
             try:
                 if attempt is None:
                     attempt = begin(conninfo, cast("dict[str, Any]", kwargs))
+                attempt.pause()
                 connection = super().connect(
                     password=attempt.token(),
                     autocommit=autocommit,
@@ -142,14 +144,17 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             try:
                 if attempt is None:
                     attempt = await begin_async(conninfo, cast("dict[str, Any]", kwargs))
-                connection = await super().connect(
-                    password=await attempt.token_async(),
-                    autocommit=autocommit,
-                    prepare_threshold=prepare_threshold,
-                    context=context,
-                    row_factory=row_factory,
-                    cursor_factory=cursor_factory,
-                    **await attempt.arguments_async(),
+                await attempt.pause_async()
+                connection = await Handshake(gate_of(attempt.host)).run(
+                    super().connect(
+                        password=await attempt.token_async(),
+                        autocommit=autocommit,
+                        prepare_threshold=prepare_threshold,
+                        context=context,
+                        row_factory=row_factory,
+                        cursor_factory=cursor_factory,
+                        **await attempt.arguments_async(),
+                    )
                 )
             except BaseException as error:  # noqa: BLE001 (raised again below)
                 failure = error
@@ -167,6 +172,26 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             raise failure
         finally:
             del failure  # it refers to this frame: no cycle
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """Connect as psycopg does, and tell the handshake which socket is waited for."""
+        handshake = current.get()
+        steps = super()._connect_gen(conninfo)
+        if handshake is None:
+            return (yield from steps)
+        ready: int | None = None
+        try:
+            while True:
+                # As psycopg does it: None first, then what is ready.
+                waits = next(steps) if ready is None else steps.send(ready)
+                handshake.fileno = waits[0]
+                ready = yield waits
+        except StopIteration as end:
+            connection: Self = end.value
+            return connection
+        finally:
+            handshake.fileno = None  # closed, or the connection's: the number may soon be another's
 
 
 def with_tokens(connection_class: type[Any]) -> type[Any]:

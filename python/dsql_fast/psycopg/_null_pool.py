@@ -6,12 +6,14 @@ queue. A subclass of psycopg_pool's, as `_pool` has it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg_pool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import MaintenanceTask
 
+from .._connecting import Held, PutOff
 from .._lifetimes import MAX_IDLE, MAX_LIFETIME
 from ._connection import Connection
 from ._pool import TokenPool
@@ -125,6 +127,28 @@ class NullConnectionPool(TokenPool[CT], psycopg_pool.NullConnectionPool[CT]):
         """
         self._check_open_getconn()
         self.drain()
+
+    def _getconn_unchecked(self, timeout: float) -> CT:
+        """Take a connection, or open one. Where the cluster refuses for now, wait: without psycopg_pool's lock.
+
+        Under it everybody else would wait too, with connections to give back.
+        """
+        held = Held(deadline=time.monotonic() + timeout)
+        while True:
+            try:
+                with held:
+                    return super()._getconn_unchecked(held.deadline - time.monotonic())
+            except PutOff as put_off:
+                self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+                self._trouble.put_off(put_off.seconds)
+                seconds = put_off.seconds
+            except psycopg_pool.PoolTimeout:
+                delay = held.delay(time.monotonic())
+                if delay is None:
+                    raise
+                seconds = delay
+            time.sleep(seconds)
+            self._check_open_getconn()
 
     def _get_ready_connection(self, timeout: float | None) -> CT | None:
         try:

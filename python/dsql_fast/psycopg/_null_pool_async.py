@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg_pool
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import MaintenanceTask
 
+from .._connecting import Held, PutOff
 from .._lifetimes import MAX_IDLE, MAX_LIFETIME
 from ._connection import AsyncConnection
 from ._pool_async import AsyncTokenPool
@@ -123,6 +126,28 @@ class AsyncNullConnectionPool(AsyncTokenPool[ACT], psycopg_pool.AsyncNullConnect
         """
         self._check_open_getconn()
         await self.drain()
+
+    async def _getconn_unchecked(self, timeout: float) -> ACT:
+        """Take a connection, or open one. Where the cluster refuses for now, wait: without psycopg_pool's lock.
+
+        Under it everybody else would wait too, with connections to give back.
+        """
+        held = Held(deadline=time.monotonic() + timeout)
+        while True:
+            try:
+                with held:
+                    return await super()._getconn_unchecked(held.deadline - time.monotonic())
+            except PutOff as put_off:
+                self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+                self._trouble.put_off(put_off.seconds)
+                seconds = put_off.seconds
+            except psycopg_pool.PoolTimeout:
+                delay = held.delay(time.monotonic())
+                if delay is None:
+                    raise
+                seconds = delay
+            await asyncio.sleep(seconds)
+            self._check_open_getconn()
 
     async def _get_ready_connection(self, timeout: float | None) -> ACT | None:
         try:

@@ -14,10 +14,12 @@ import psycopg_pool
 from psycopg_pool.abc import CT
 from psycopg_pool.pool import AddConnection, MaintenanceTask, Schedule
 
+from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
 from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
 from .._run import run_transaction
 from ._connection import Connection, with_tokens
+from ._paced import PacedAttempt
 from ._pool_settings import connection_settings, merged_kwargs
 from ._refresh import RefreshingPool
 from ._trouble import PoolTimeout, Trouble
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from psycopg_pool.abc import ConnectFailedCB, ConnectionCB, ConninfoParam, KwargsParam
+    from psycopg_pool.base import AttemptWithBackoff
     from typing_extensions import Unpack
 
     from .._config import Config, ConnectKeywords
@@ -47,9 +50,14 @@ class _Replace(MaintenanceTask):
     def __init__(self, pool: ConnectionPool[Any], connection: Any) -> None:
         super().__init__(pool)
         self._connection = connection
+        self._held = Held(spread=False)  # ages are: no turn in the fleet to wait for
 
     def _run(self, pool: psycopg_pool.ConnectionPool[Any]) -> None:
-        cast("ConnectionPool[Any]", pool)._replace(self._connection)
+        try:
+            with self._held:
+                cast("ConnectionPool[Any]", pool)._replace(self._connection)
+        except PutOff as put_off:
+            pool.schedule_task(self, put_off.seconds)
 
 
 class _Close(MaintenanceTask):
@@ -144,6 +152,17 @@ class TokenPool(psycopg_pool.ConnectionPool[CT]):
             raise
         self._trouble.over()
         return connection
+
+    def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
+        paced = attempt if isinstance(attempt, PacedAttempt) else PacedAttempt(timeout=self.reconnect_timeout)
+        try:
+            with paced.held:
+                super()._add_connection(paced, growing)
+        except PutOff as put_off:
+            self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+            self._trouble.put_off(put_off.seconds)
+            again = AddConnection(self, paced, growing=growing)
+            self.schedule_task(again, put_off.seconds)
 
     def _refuse_waiting(self) -> None:
         """Tell those who wait at once what waiting does not change."""
@@ -333,6 +352,9 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
     def _put_in_place_of(self, old: CT) -> None:
         try:
             successor = self._connect()
+        except PutOff:
+            self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+            raise
         except BaseException:
             with self._lock:
                 self._not_succeeded(old)

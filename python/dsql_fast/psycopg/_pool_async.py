@@ -14,10 +14,12 @@ import psycopg_pool
 from psycopg_pool.abc import ACT
 from psycopg_pool.pool_async import AddConnection, MaintenanceTask, Schedule
 
+from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
 from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
 from .._run import run_transaction_async
 from ._connection import AsyncConnection, with_tokens
+from ._paced import PacedAttempt
 from ._pool_settings import connection_settings, merged_async_kwargs
 from ._refresh import RefreshingPool
 from ._trouble import PoolTimeout, Trouble
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         AsyncConninfoParam,
         AsyncKwargsParam,
     )
+    from psycopg_pool.base import AttemptWithBackoff
     from typing_extensions import Unpack
 
     from .._config import Config, ConnectKeywords
@@ -52,9 +55,14 @@ class _Replace(MaintenanceTask):
     def __init__(self, pool: AsyncConnectionPool[Any], connection: Any) -> None:
         super().__init__(pool)
         self._connection = connection
+        self._held = Held(spread=False)  # ages are: no turn in the fleet to wait for
 
     async def _run(self, pool: psycopg_pool.AsyncConnectionPool[Any]) -> None:
-        await cast("AsyncConnectionPool[Any]", pool)._replace(self._connection)
+        try:
+            with self._held:
+                await cast("AsyncConnectionPool[Any]", pool)._replace(self._connection)
+        except PutOff as put_off:
+            await pool.schedule_task(self, put_off.seconds)
 
 
 class _Close(MaintenanceTask):
@@ -149,6 +157,17 @@ class AsyncTokenPool(psycopg_pool.AsyncConnectionPool[ACT]):
             raise
         self._trouble.over()
         return connection
+
+    async def _add_connection(self, attempt: AttemptWithBackoff | None, growing: bool = False) -> None:
+        paced = attempt if isinstance(attempt, PacedAttempt) else PacedAttempt(timeout=self.reconnect_timeout)
+        try:
+            with paced.held:
+                await super()._add_connection(paced, growing)
+        except PutOff as put_off:
+            self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+            self._trouble.put_off(put_off.seconds)
+            again = AddConnection(self, paced, growing=growing)
+            await self.schedule_task(again, put_off.seconds)
 
     async def _refuse_waiting(self) -> None:
         """Tell those who wait at once what waiting does not change."""
@@ -338,6 +357,9 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
     async def _put_in_place_of(self, old: ACT) -> None:
         try:
             successor = await self._connect()
+        except PutOff:
+            self._stats[self._CONNECTIONS_NUM] -= 1  # it was not tried
+            raise
         except BaseException:
             async with self._lock:
                 self._not_succeeded(old)

@@ -43,6 +43,8 @@ def pool_kwargs(
     except Error as error:
         failure = error
     else:
+        # Its workers are not to sleep until a refused connect may be tried again: psycopg_pool schedules that.
+        settings.setdefault("pacing", False)
         return {
             "conninfo": conninfo,
             "kwargs": settings,

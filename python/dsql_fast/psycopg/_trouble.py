@@ -40,11 +40,12 @@ def is_permanent(failure: BaseException) -> bool:
 class Trouble:
     """The last failure to connect, until a connect succeeds."""
 
-    __slots__ = ("_at", "_failure")
+    __slots__ = ("_at", "_failure", "_put_off_until")
 
     def __init__(self) -> None:
         self._failure: BaseException | None = None
         self._at = 0.0
+        self._put_off_until = 0.0
 
     def note(self, failure: BaseException) -> bool:
         """Keep a failure; tell whether it is permanent."""
@@ -55,6 +56,11 @@ class Trouble:
     def over(self) -> None:
         """Forget it: a connect succeeded."""
         self._failure = None
+        self._put_off_until = 0.0
+
+    def put_off(self, seconds: float) -> None:
+        """Take note that a connect is not to be tried yet."""
+        self._put_off_until = time.monotonic() + seconds
 
     @property
     def is_permanent(self) -> bool:
@@ -75,6 +81,9 @@ class Trouble:
     ) -> PoolTimeout:
         """Make the error that tells what did not work, and why: the last failure, or `otherwise`."""
         failure = self._failure
+        seconds = self._put_off_until - time.monotonic()
+        if failure is None and seconds > 0:
+            return PoolTimeout(f"{what}: to keep to the cluster's rate, the next connect comes in {seconds:.2f} s")
         if failure is None:
             return PoolTimeout(f"{what}: {otherwise}")
         kind = "trying again does not help" if is_permanent(failure) else "the last connect failed"

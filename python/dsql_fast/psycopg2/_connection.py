@@ -79,6 +79,7 @@ def connect(
         try:
             if attempt is None:
                 attempt = begin(dsn or "", _synchronous(settings))
+            attempt.pause()
             connection = psycopg2.connect(
                 password=attempt.token(),
                 connection_factory=connection_factory,
