@@ -2,8 +2,10 @@
 #
 # PYTHON: the interpreter the virtual environment is made with (3.10 or newer).
 # TEST_ARGS: further arguments for pytest.
+# JOBS: how many processes run the Python tests; each has a local cluster of its own. 0: one, that can be debugged.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
@@ -23,10 +25,10 @@ demo: dev  ## Build all, start a local cluster, and do with it what a busy worke
 	$(BIN)/dsql-fast demo
 
 test: dev test-rust  ## Run the tests (long checks in their short form)
-	$(BIN)/python -m pytest -m "not full" $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not full" $(TEST_ARGS)
 
 test-all: dev test-rust  ## Run the tests, long checks in full, and build and try the wheel
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST_ARGS)
 
 dev: $(VENV)/.built  ## Make .venv: release build, all extras, test tools
 
