@@ -23,7 +23,7 @@ from ._both import as_both
 from ._config import READ_ENVIRONMENT, dialled, needs_profile_region, parse_config
 from ._diagnosis import Known, diagnose, token_facts
 from ._errors import noted
-from ._failover import LEAST_TRY, Route, may_move_on, preference_of
+from ._failover import LEAST_TRY, NOT_NOW, Route, may_move_on, preference_of
 from ._pacing import Pace
 from ._tokens import shared_source
 
@@ -43,13 +43,8 @@ _system_trust: set[str] = set()
 
 _EXPIRED = "Signature expired"  # the hint of DSQL's refusal (observed)
 _NOT_VERIFIED = "certificate verify failed"  # OpenSSL's words
-# "Not now", by the message: no SQLSTATE reaches psycopg from a failed connect. The first two are documented by
-# AWS (53400, 53300), the third is observed.
-_NOT_NOW = (
-    "accept connection, rate exceeded",
-    "accept connection, too many open connections",
-    "accept connection, waking up cluster",
-)
+# By the message: no SQLSTATE reaches psycopg from a failed connect.
+_NOT_NOW = tuple(f"accept connection, {words}" for words in NOT_NOW)
 
 # Seconds for a connect whose `connect_timeout` nobody gave; as psycopg has it.
 _PATIENCE = 130.0

@@ -21,14 +21,16 @@ DEFAULT_DEADLINE = 30.0
 LEAST_TRY = 2.0
 """Seconds that one try has at least: libpq's and psycopg's own least ``connect_timeout``."""
 
-# What a server says at severity FATAL that another endpoint may not say: each Region has a load, quotas and a
-# state of its own.
-_PASSING = (
+NOT_NOW = (
     "waking up cluster",
     "too many open connections",  # 53300
     "rate exceeded",  # 53400
-    "server unavailable",  # XX000
 )
+"""What a cluster says that lets nobody in for the moment: the first is observed, the others AWS documents."""
+
+# What a server says at severity FATAL that another endpoint may not say: each Region has a load, quotas and a
+# state of its own.
+_PASSING = (*NOT_NOW, "server unavailable")  # the last: XX000
 # What is no outage. The same keys, role and grants hold at every endpoint, so another one would refuse as well. A
 # certificate that is not the host's is a wrong setting or somebody in between: a person must hear of it, and a
 # second endpoint that works would hide it for good.

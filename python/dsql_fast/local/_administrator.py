@@ -46,13 +46,7 @@ class Administrator:
                 self._conversation = await self._open()
             part = Part(protocol.query(sql), b"Q")
             (reply,) = await self._conversation.exchange(part)
-        if reply.error is not None:
-            return None
-        for kind, body in protocol.messages(bytes(reply.shown)):
-            if kind == ord("D"):
-                length = protocol.length_at(body, 2)[0]
-                return None if length == _NULL else body[6 : 6 + length].decode()
-        return None
+        return None if reply.error is not None else protocol.first_value(reply.shown)
 
     async def cancel(self, pid: int) -> None:
         """Make a backend give up what it is in the middle of, if it is."""
@@ -74,6 +68,3 @@ class Administrator:
         except StartFailed as error:
             raise BackendGone from error
         return Conversation(backend.channel, to_client=lambda _: None, on_slow=lambda: None, on_end=lambda: None)
-
-
-_NULL = 0xFFFFFFFF

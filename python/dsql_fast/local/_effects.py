@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dsql_fast.local import _protocol as protocol
 from dsql_fast.local._conversation import Part
+from dsql_fast.local._schema import quoted
 from dsql_fast.local._shadow import LARGEST_COPY, Shadow, Uncopyable
 from dsql_fast.local._steps import Renderer, again
 from dsql_fast.local._transaction import Status
@@ -90,7 +91,9 @@ class Effects:
         *_, before, reply, after = await self._talk.exchange(*ahead, _COUNT, part, _COUNT, hold=hold)
         if reply.error is None:
             told = sum(map(protocol.rows_of, reply.tags))
-            reply.beside = int(_value(after) or 0) - int(_value(before) or 0) - told
+            reply.beside = (
+                int(protocol.first_value(after.shown) or 0) - int(protocol.first_value(before.shown) or 0) - told
+            )
         return reply
 
     def _writes_beside(self, step: Step) -> bool:
@@ -157,7 +160,7 @@ class Effects:
         relations = await self._db.schema.relations()
         queries = []
         for relation in relations.named(freed):
-            table = f"{quoted(relation.schema)}.{quoted(relation.name)}"
+            table = relation.qualified
             for key in relation.unique:
                 same = " AND ".join(f"mine.{quoted(column)} = other.{quoted(column)}" for column in key)
                 queries.append(
@@ -166,13 +169,13 @@ class Effects:
                 )
         if not queries:
             return False
-        return await self._ask(f"SELECT {' OR '.join(queries)}") == b"t"
+        return await self._ask(f"SELECT {' OR '.join(queries)}") == "t"
 
     async def written_bytes(self, transaction: Transaction) -> int:
         """How large the rows are that it wrote, as text."""
         relations = await self._db.schema.relations()
         sizes = " UNION ALL ".join(
-            f"SELECT sum(octet_length(mine::text)) AS size FROM {quoted(each.schema)}.{quoted(each.name)} mine "  # noqa: S608
+            f"SELECT sum(octet_length(mine::text)) AS size FROM {each.qualified} mine "  # noqa: S608
             f"WHERE {_MINE}"
             for each in relations.named(transaction.names)
             if each.kind == "r"
@@ -182,10 +185,10 @@ class Effects:
         measured = await self._ask(f"SELECT coalesce(sum(size), 0) FROM ({sizes}) sizes")  # noqa: S608
         return int(measured or 0)
 
-    async def _ask(self, sql: str) -> bytes | None:
+    async def _ask(self, sql: str) -> str | None:
         """One value, in the client's transaction."""
         (reply,) = await self._talk.exchange(Part(protocol.execute_hidden(sql.encode()), protocol.HIDDEN_KINDS))
-        return _value(reply)
+        return protocol.first_value(reply.shown)
 
     # --- private copies -------------------------------------------------------------------------------
 
@@ -246,14 +249,6 @@ _COUNT = Part(
 )
 
 
-def _value(reply: Reply) -> bytes | None:
-    """The first column of the only row."""
-    for kind, body in protocol.messages(bytes(reply.shown)):
-        if kind == ord("D"):
-            return body[6 : 6 + protocol.length_at(body, 2)[0]]
-    return None
-
-
 # The rows that this transaction wrote: whatever else it sees was written under an older number. (Its savepoints
 # have numbers of their own, all above its own.)
 _MINE = "mine.xmin::text::int8 >= (SELECT pg_current_xact_id_if_assigned()::text::int8 % 4294967296)"
@@ -282,8 +277,3 @@ def wrote_nothing(step: Step, reply: Reply) -> bool:
 
 def _is_plain(statement: Statement) -> bool:
     return not statement.compound and statement.command in ("INSERT", "UPDATE", "DELETE")
-
-
-def quoted(name: str) -> str:
-    """A name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -152,7 +152,7 @@ class _Worker:
     async def value(self, sql: str) -> str | None:
         """Run a statement in a transaction of its own, and return its one value as text."""
         (reply,) = await self._talk.exchange(Part(protocol.query(sql), b"Q"))
-        return protocol.first_value(bytes(reply.shown))
+        return protocol.first_value(reply.shown)
 
     def close(self) -> None:
         self._watchdog.discard(self)

@@ -23,7 +23,6 @@ GSSENC_REQUEST = 80877104
 CANCEL_REQUEST = 80877102
 LONGEST_STARTUP = 10_000  # bytes; PostgreSQL's MAX_STARTUP_PACKET_LENGTH
 
-AUTHENTICATION_OK = b"R\0\0\0\x08\0\0\0\0"
 AUTHENTICATION_CLEARTEXT = b"R\0\0\0\x08\0\0\0\x03"
 TERMINATE = b"X\0\0\0\x04"
 
@@ -145,9 +144,9 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def first_value(data: bytes) -> str | None:
+def first_value(data: bytes | bytearray) -> str | None:
     """The first column of the first DataRow among messages, as text; None if there is no row, or it is null."""
-    for kind, body in messages(data):
+    for kind, body in messages(bytes(data)):
         if kind == ord("D"):
             length = length_at(body, 2)[0]
             return None if length == _NULL else body[6 : 6 + length].decode()

@@ -50,6 +50,11 @@ WITH spaces AS (SELECT oid, nspname FROM pg_namespace
 _ACTING = frozenset("cnd")
 
 
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 @dataclass(frozen=True)
 class ForeignKey:
     """One foreign key of a relation.
@@ -98,6 +103,11 @@ class Relation:
     unique: list[list[str]]
     foreign_keys: list[ForeignKey]
     definition: str | None
+
+    @property
+    def qualified(self) -> str:
+        """Its name with the schema, as SQL has it."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dsql_fast.local._schema import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -83,10 +85,10 @@ class Shadow:
         tables = [relation for relation in relations if relation.kind == "r"]
         statements = []
         for table in tables:
-            name, origin = _quoted(table.name), f"{_quoted(table.schema)}.{_quoted(table.name)}"
+            name, origin = quoted(table.name), table.qualified
             statements.append(f"CREATE TEMP TABLE {name} (LIKE {origin} INCLUDING ALL) ON COMMIT DROP")
             if table.columns:
-                columns = ", ".join(map(_quoted, table.columns))
+                columns = ", ".join(map(quoted, table.columns))
                 statements.append(
                     f"INSERT INTO pg_temp.{name} ({columns}) OVERRIDING SYSTEM VALUE "  # noqa: S608 - quoted
                     f"SELECT {columns} FROM {origin}"
@@ -95,7 +97,7 @@ class Shadow:
             statements += [self._foreign_key(table, key) for key in table.foreign_keys]
         for view in relations:
             if view.definition is not None:
-                statements.append(f"CREATE TEMP VIEW {_quoted(view.name)} AS {self._cut_text(view.definition)}")
+                statements.append(f"CREATE TEMP VIEW {quoted(view.name)} AS {self._cut_text(view.definition)}")
         # Prepared statements look their tables up anew.
         statements.append("DISCARD PLANS")
         return ";\n".join(statement.rstrip("; \n") for statement in statements)
@@ -106,8 +108,8 @@ class Shadow:
         if key.deferred:
             deferral += " INITIALLY DEFERRED"
         return (
-            f"ALTER TABLE pg_temp.{_quoted(table.name)} ADD FOREIGN KEY ({', '.join(map(_quoted, key.columns))}) "
-            f"REFERENCES pg_temp.{_quoted(parent.name)} ({', '.join(map(_quoted, key.parent_columns))}) "
+            f"ALTER TABLE pg_temp.{quoted(table.name)} ADD FOREIGN KEY ({', '.join(map(quoted, key.columns))}) "
+            f"REFERENCES pg_temp.{quoted(parent.name)} ({', '.join(map(quoted, key.parent_columns))}) "
             f"{'MATCH FULL ' if key.match == 'f' else ''}"
             f"ON DELETE {_ACTIONS[key.on_delete]} ON UPDATE {_ACTIONS[key.on_update]} {deferral}"
         )
@@ -132,7 +134,3 @@ class Shadow:
                 pieces.append(sql[at : qualifier.start])
                 at = qualifier.end
         return b"".join([*pieces, sql[at:]])
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
