@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # An editable install: Python files are used where they stand, the native module is built into place.
 $(VENV)/.built: $(VENV)/.installed $(RUST_SOURCES)
-	$(BIN)/maturin develop --quiet --release --locked --extras binary,cli,local,psycopg2
+	$(BIN)/maturin develop --quiet --release --locked --extras bench,binary,cli,local,psycopg2
 	touch $@
 
 fmt:  ## Format the code
@@ -66,7 +66,7 @@ test-rust:  ## The Rust tests, without any Python
 	cargo test --locked --quiet --no-default-features
 
 bench: dev  ## Measure: ratios against named peers, in one run
-	$(BIN)/python -m benches
+	$(BIN)/dsql-fast bench
 
 wheel: dev  ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out dist

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from . import _demo, _local, _token
+from . import _bench, _demo, _local, _token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dsql-fast",
-        description="Tools for Amazon Aurora DSQL: tokens, a local cluster, and a demo on it.",
+        description="Tools for Amazon Aurora DSQL: tokens, a local cluster, a demo on it, and benches.",
     )
     parser.add_argument("--version", action=_PrintVersion)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_token, _local, _demo):
+    for command in (_token, _local, _demo, _bench):
         command.add_parser(subparsers)
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from ._rivals import FLOOR, INSTALL_OFFICIAL, OFFICIAL, OURS, rivals, timed
+from ..._bench._rivals import FLOOR, INSTALL_OFFICIAL, OFFICIAL, OURS, rivals, timed
 
 if TYPE_CHECKING:
     from ._report import Value

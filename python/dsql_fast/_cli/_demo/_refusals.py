@@ -10,9 +10,9 @@ import psycopg
 
 from dsql_fast.local import LocalCluster
 
+from ..._bench._rivals import driver_only
 from ..._tokens import generate_token
 from ...psycopg import connect
-from ._rivals import driver_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def show_refusals(stage: Stage) -> None:
         "another user's token": generate_token(host, user="app", credentials=keys),
         "another cluster's token": generate_token("0" * 26 + host[26:], credentials=keys),
     }
-    arguments = driver_only(stage)
+    arguments = driver_only(stage.arguments())
     texts = {what: _refusal(_connecting(arguments, password)) for what, password in wrong.items()}
     # The same name, the same address but for the port, and a certificate by somebody whom nobody trusts.
     with LocalCluster(cluster_id=cluster.cluster_id, region=cluster.region, certificate="unknown-ca") as impostor:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from statistics import median
+from typing import TYPE_CHECKING
 
-from dsql_fast._cli._demo._rivals import FLOOR, OFFICIAL, OURS, rivals, timed
 from dsql_fast.local import LocalCluster
 
-from ._timing import Figure, Goal, interval_of_median, ratios, rotated
+from ._figures import Figure, Goal, interval_of_median
+from ._rivals import FLOOR, OFFICIAL, OURS, rivals, timed
+from ._timing import rotated
+
+if TYPE_CHECKING:
+    from ._run import Run
 
 _ROUNDS = 300
 _WARM_UP = 10
@@ -16,7 +21,12 @@ _OFFICIAL_EVERY = 15
 _GOAL = 1.05
 
 
-def measure() -> list[Figure]:
+def measure(run: Run) -> None:
+    """Run the bench."""
+    run.found(*_measured())
+
+
+def _measured() -> list[Figure]:
     # The gateway's rate limit would end the run; it is not what is measured.
     with LocalCluster(rate=None) as cluster, rivals(cluster) as ways:
         wall: dict[str, dict[int, float]] = {name: {} for name in ways}
@@ -40,7 +50,7 @@ def measure() -> list[Figure]:
 def _compared(
     what: str, mine: dict[int, float], peer: str, theirs: dict[int, float], *, with_goal: bool = False
 ) -> Figure:
-    by_round = ratios(list(mine.values()), [theirs[number] for number in mine])
+    by_round = _ratios(list(mine.values()), [theirs[number] for number in mine])
     ratio = median(by_round)
     return Figure(
         what,
@@ -52,3 +62,7 @@ def _compared(
         interval=interval_of_median(by_round),
         goal=Goal(f"at most {_GOAL} times", ratio <= _GOAL) if with_goal else None,
     )
+
+
+def _ratios(mine: list[float], theirs: list[float]) -> list[float]:
+    return [ours / peer for ours, peer in zip(mine, theirs, strict=True)]

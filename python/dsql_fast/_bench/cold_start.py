@@ -8,8 +8,13 @@ import sys
 import time
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from ._timing import Figure, Goal, rotated
+from ._figures import Figure, Goal
+from ._timing import rotated
+
+if TYPE_CHECKING:
+    from ._run import Run
 
 _ROUNDS = 25
 _BOTO3_EVERY = 5
@@ -36,7 +41,12 @@ _KEYS = {
 }
 
 
-def measure() -> list[Figure]:
+def measure(run: Run) -> None:
+    """Run the bench."""
+    run.found(*_measured())
+
+
+def _measured() -> list[Figure]:
     with TemporaryDirectory(prefix="dsql-fast-bench-") as directory:
         times = _times(_environment(directory))
     figures = []

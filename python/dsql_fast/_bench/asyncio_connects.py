@@ -19,10 +19,13 @@ import dsql_fast
 from dsql_fast.local import LocalCluster
 from dsql_fast.psycopg._attempt import begin
 
-from ._timing import Figure, Goal, interval_of_median, ratios, rotated
+from ._figures import Figure, Goal, interval_of_median
+from ._timing import rotated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from ._run import Run
 
     Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
 
@@ -34,7 +37,12 @@ _RATE, _STALL = 0.97, 0.15
 _OURS, _THEIRS = "dsql_fast", "psycopg"
 
 
-def measure() -> list[Figure]:
+def measure(run: Run) -> None:
+    """Run the bench."""
+    run.found(*_measured())
+
+
+def _measured() -> list[Figure]:
     _allow_files(4 * max(_TIMES))
     figures = []
     # Neither the rate nor the time for a handshake is what is measured.
@@ -81,7 +89,7 @@ def _compared(ways: dict[str, Connect], number: int, rounds: int, latency: float
 
 
 def _figure(what: str, unit: str, found: dict[str, list[float]]) -> Figure:
-    ratio = ratios(found[_OURS], found[_THEIRS])
+    ratio = _ratios(found[_OURS], found[_THEIRS])
     return Figure(
         what,
         median(found[_OURS]),
@@ -120,3 +128,7 @@ async def _together(connect: Connect, number: int) -> tuple[float, float, float]
 def _allow_files(number: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(number, hard)), hard))
+
+
+def _ratios(mine: list[float], theirs: list[float]) -> list[float]:
+    return [ours / peer for ours, peer in zip(mine, theirs, strict=True)]

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 import dsql_fast
 from dsql_fast.local import LocalCluster
 
-from ._timing import Figure, Goal, interval_of_median
+from ._figures import Figure, Goal, interval_of_median
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ._run import Run
 
     Load = Callable[..., Any]
 
@@ -40,7 +42,12 @@ _CONNECTED = 80  # a second
 _MEMORY = 60  # MiB
 
 
-def measure() -> list[Figure]:
+def measure(run: Run) -> None:
+    """Run the bench."""
+    run.found(*_measured())
+
+
+def _measured() -> list[Figure]:
     figures = [_ready()]
     # The limits of DSQL would end the run: what is measured is what the gateway can do.
     with LocalCluster(rate=None) as cluster, _load(cluster) as load:
@@ -236,7 +243,6 @@ def _load(cluster: LocalCluster) -> Iterator[Load]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[1],
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from ...psycopg import connect
-from ...psycopg._attempt import begin
+from ..psycopg import connect
+from ..psycopg._attempt import begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dsql_fast.local import LocalCluster
-
-    from ._stage import Stage
 
     Connect = Callable[[], psycopg.Connection[Any]]
 
@@ -28,9 +26,9 @@ OFFICIAL = "official connector"
 INSTALL_OFFICIAL = "pip install 'aurora-dsql-python-connector[psycopg]'"
 
 
-def driver_only(stage: Stage) -> dict[str, Any]:
+def driver_only(keywords: dict[str, Any]) -> dict[str, Any]:
     """What ``psycopg.connect`` needs beside a password: the very arguments that dsql-fast gives it."""
-    return begin("", stage.arguments()).arguments()
+    return begin("", keywords).arguments()
 
 
 @contextmanager
