@@ -156,6 +156,20 @@ def test_jobs_that_are_made_to_fail(own: LocalCluster, one: Speaker, t: str) -> 
     assert one("call sys.wait_for_job(%s)", id_) == [(True,)]
 
 
+def test_a_job_whose_connection_is_lost_fails(own: LocalCluster, one: Speaker, t: str) -> None:
+    own.faults.slow_jobs(600)
+    id_ = asked(one, f"create index async {t}_i on {t} (v)")
+    eventually(lambda: job(one, id_)[0] == "processing")
+    superuser = one.one("select rolname from pg_roles where rolsuper")
+    with psycopg.connect(host=str(own.ca_file.parent), user=str(superuser), dbname="postgres") as behind:
+        behind.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where query like '%start_job%' and pid <> pg_backend_pid()"
+        )
+    own.faults.clear()
+    assert one("call sys.wait_for_job(%s)", id_) == [(False,)]
+    assert job(one, id_)[:2] == ("failed", "the job's connection was lost")
+
+
 def test_a_constraint_is_validated_by_a_job(one: Speaker, t: str) -> None:
     one(f"alter table {t} add constraint above check (v > 10) not valid")
     id_ = asked(one, f"alter table async {t} validate constraint above")

@@ -18,7 +18,7 @@ from dsql_fast.local._dialect import quoted
 from dsql_fast.local._refusals import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
     from dsql_fast.local._administrator import Administrator
@@ -96,26 +96,37 @@ class Jobs:
     async def _do(self, job_id: str) -> None:
         # PostgreSQL is gone, and the cluster ends.
         with contextlib.suppress(BackendGone, Refused, EOFError):
-            parameters = {"user": self._superuser, "database": "postgres"}
-            worker = _Worker(await open_backend(self._path, parameters), self._watchdog)
             try:
-                await self._work(worker, job_id)
-            finally:
-                worker.close()
+                async with self._worker() as worker:
+                    await self._work(worker, job_id)
+            except _Broken as broken:
+                # Whoever waits for it must hear of the end.
+                async with self._worker() as worker:
+                    await self._end(worker, job_id, str(broken))
+
+    @contextlib.asynccontextmanager
+    async def _worker(self) -> AsyncIterator[_Worker]:
+        parameters = {"user": self._superuser, "database": "postgres"}
+        worker = _Worker(await open_backend(self._path, parameters), self._watchdog)
+        try:
+            yield worker
+        finally:
+            worker.close()
 
     async def _work(self, worker: _Worker, job_id: str) -> None:
-        name = quoted(job_id.encode()).decode()
-        await worker.value(f"SELECT sys.start_job({name})")
+        await worker.value(f"SELECT sys.start_job({_literal(job_id)})")
         fault = self._faults.job()
-        failure = "NULL"
         if fault is not None:
             self._counters.happened("fault", "", fault.kind)
             await self._hold_up(fault.seconds)
-            if fault.details is not None:
-                failure = quoted(fault.details.encode()).decode()
+        await self._end(worker, job_id, None if fault is None else fault.details)
+
+    async def _end(self, worker: _Worker, job_id: str, failure: str | None) -> None:
+        """Do the work itself, or note why it failed."""
+        name = _literal(job_id)
         await self._turn.take()
         try:
-            failed = await worker.value(f"SELECT sys.do_job({name}, {failure})")
+            failed = await worker.value(f"SELECT sys.do_job({name}, {_literal(failure)})")
             if failed is None:
                 self._changed()
         finally:
@@ -128,6 +139,14 @@ class Jobs:
         end, cleared = time.monotonic() + seconds, self._faults.cleared
         while (left := end - time.monotonic()) > 0 and self._faults.cleared == cleared:  # noqa: ASYNC110 - both
             await asyncio.sleep(min(left, _LOOK_SECONDS))
+
+
+class _Broken(Exception):  # noqa: N818 (no error of a caller's)
+    """The work came to no end of its own; the message says why."""
+
+
+def _literal(text: str | None) -> str:
+    return "NULL" if text is None else quoted(text.encode()).decode()
 
 
 class _Worker:
@@ -150,8 +169,17 @@ class _Worker:
         """At rest it holds nothing."""
 
     async def value(self, sql: str) -> str | None:
-        """Run a statement in a transaction of its own, and return its one value as text."""
-        (reply,) = await self._talk.exchange(Part(protocol.query(sql), b"Q"))
+        """Run a statement in a transaction of its own, and return its one value as text.
+
+        Raises:
+            _Broken: It failed, or the connection did.
+        """
+        try:
+            (reply,) = await self._talk.exchange(Part(protocol.query(sql), b"Q"))
+        except (BackendGone, EOFError) as error:
+            raise _Broken("the job's connection was lost") from error
+        if reply.error is not None:
+            raise _Broken(protocol.error_fields(reply.error[protocol.HEADER :]).get("M", ""))
         return protocol.first_value(reply.shown)
 
     def close(self) -> None:
