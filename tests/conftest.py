@@ -24,6 +24,13 @@ settings.load_profile("fixed")
 _CLEARED = ("AWS_", "DSQL_FAST_", "PG", "SSL_CERT_")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A long form takes its time, on a busy machine more of it: a hang is still told, in a quarter of an hour."""
+    for item in items:
+        if item.get_closest_marker("full") is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No settings of the developer's: no keys, no profile, no libpq defaults, nobody's home.
