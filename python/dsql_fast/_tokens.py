@@ -525,16 +525,19 @@ def _bury_tasks() -> None:
 # during a fork is never released in the child. Re-entrant: comparing keys runs the callers' own `__eq__`.
 
 _shared: dict[tuple[Endpoint, str, int, CredentialsProvider], TokenSource] = {}
-_shared_lock = (os.getpid(), RLock())
+_shared_locks = {os.getpid(): RLock()}
+
+
+def _shared_lock() -> RLock:
+    """Return this process's lock: the same to all threads that come first after a fork, with or without a GIL."""
+    process = os.getpid()
+    return _shared_locks.get(process) or _shared_locks.setdefault(process, RLock())
 
 
 def shared_source(endpoint: Endpoint, action: str, lifetime: int, provider: CredentialsProvider) -> TokenSource:
     """Return the process's one source for these tokens; the 256 last used are kept."""
-    global _shared_lock  # noqa: PLW0603
     key = (endpoint, action, lifetime, provider)
-    if _shared_lock[0] != os.getpid():
-        _shared_lock = (os.getpid(), RLock())
-    with _shared_lock[1]:
+    with _shared_lock():
         # Taken out and put in again: a dict keeps the order, the last used comes last.
         source = _shared.pop(key, None)
         if source is None:

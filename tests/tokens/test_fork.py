@@ -99,7 +99,7 @@ from dsql_fast._endpoint import Endpoint
 key = (Endpoint(HOST, "us-east-1"), "DbConnect", 900, StaticCredentials(KEYS))
 held, release = threading.Event(), threading.Event()
 def hold():
-    with _tokens._shared_lock[1]:
+    with _tokens._shared_lock():
         held.set()
         release.wait()
 threading.Thread(target=hold, daemon=True).start()

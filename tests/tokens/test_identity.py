@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 import pytest
@@ -107,3 +109,25 @@ def test_the_shared_tokens_are_bounded_and_the_last_used_stay() -> None:
     assert source(0) is first
     assert source(1) is second
     assert len(_tokens._shared) == 256
+
+
+def test_the_first_threads_after_a_fork_share_one_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that find the parent's lock at the same moment: with a lock each, both would make a source."""
+    together = threading.Barrier(2)
+    process = os.getpid()
+    locks: list[object] = []
+
+    def met() -> int:
+        if threading.current_thread() in threads:
+            together.wait(60)
+        return process
+
+    threads = [threading.Thread(target=lambda: locks.append(_tokens._shared_lock())) for _ in range(2)]
+    monkeypatch.setattr(_tokens, "_shared_locks", {})
+    monkeypatch.setattr(os, "getpid", met)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(locks) == 2
+    assert locks[0] is locks[1]
