@@ -22,6 +22,8 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 _CLEARED = ("AWS_", "DSQL_FAST_", "PG", "SSL_CERT_")
+# Not a setting of what is tested: which interpreter runs the local clusters (`make test-freethreaded`).
+_KEPT = "DSQL_FAST_LOCAL_PYTHON"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +41,7 @@ def _empty_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     """
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(_CLEARED)]:
+        for name in [name for name in os.environ if name.startswith(_CLEARED) and name != _KEPT]:
             patch.delenv(name)
         patch.setenv("HOME", str(home))
         patch.setenv("AWS_CONFIG_FILE", str(home / "no-aws-config"))

@@ -18,6 +18,7 @@ import dsql_fast.local
 from dsql_fast.local import (
     Limits,
     LocalCluster,
+    LocalClusterError,
     NotRunning,
     PortInUse,
     PostgresNotFound,
@@ -208,6 +209,35 @@ def test_it_listens_on_loopback_only(cluster: LocalCluster) -> None:
             continue
         with pytest.raises(OSError):
             socket.create_connection((str(address), cluster.port), timeout=2)
+
+
+def test_another_interpreter_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "told"
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\necho "$1 $2 ${{PYTHONPATH-none}}" > {told}\nexec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DSQL_FAST_LOCAL_PYTHON", str(other))
+    with LocalCluster() as cluster:
+        connect(cluster).close()
+    assert told.read_text() == "-m dsql_fast.local none\n"  # modules of one interpreter are not for another
+
+
+def test_postgresql_is_looked_for_from_the_other_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSQL_FAST_LOCAL_PYTHON", sys.executable)
+    monkeypatch.setenv("DSQL_FAST_PG_BIN", str(tmp_path))
+    with pytest.raises(PostgresNotFound, match="DSQL_FAST_PG_BIN is"):
+        LocalCluster().start()
+    with pytest.raises(PostgresNotFound, match="pg_bin is"):
+        LocalCluster(pg_bin=tmp_path).start()
+
+
+def test_another_interpreter_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DSQL_FAST_LOCAL_PYTHON", str(tmp_path / "none"))
+    with pytest.raises(LocalClusterError, match="DSQL_FAST_LOCAL_PYTHON is"):
+        LocalCluster().start()
 
 
 def test_no_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dsql_fast.local._iam import check_action
 from dsql_fast.local._identity import Identity
 from dsql_fast.local._keys import ACCOUNT, check_names
 from dsql_fast.local._limits import Limits
-from dsql_fast.local._process import ClusterProcess
+from dsql_fast.local._process import ClusterProcess, another_interpreter
 
 if TYPE_CHECKING:
     import os
@@ -154,12 +154,18 @@ class LocalCluster:
                 "port": self._asked_port,
                 "cluster_id": self._identity.cluster_id,
                 "region": self._identity.region,
-                "pg_bin": str(find_binaries(self._pg_bin)),
+                "pg_bin": self._programs(),
                 "certificate": self._certificate,
                 "limits": self._limits.as_dict(),
             }
         )
         return self
+
+    def _programs(self) -> str | None:
+        """Say where PostgreSQL is; None where another interpreter, in whose packages it may be, has to look."""
+        if self._pg_bin is None and another_interpreter() is not None:
+            return None
+        return str(find_binaries(self._pg_bin))
 
     def stop(self) -> None:
         """Stop it and delete all it had. Does nothing if it is stopped."""

@@ -26,9 +26,15 @@ _START_SECONDS = 60.0
 _ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+INTERPRETER_NAME = "DSQL_FAST_LOCAL_PYTHON"
 
 _ERRORS = (LocalClusterError, PortInUse, PostgresNotFound, StartFailed, ValueError, TypeError)
 _ERRORS_BY_NAME: dict[str, type[Exception]] = {error.__name__: error for error in _ERRORS}
+
+
+def another_interpreter() -> str | None:
+    """Return the interpreter that the environment names for the cluster's process; None is this one."""
+    return os.environ.get(INTERPRETER_NAME) or None
 
 
 class ClusterProcess:
@@ -48,10 +54,11 @@ class ClusterProcess:
         ours, theirs = socket.socketpair()
         self._line = ours
         self._pending = bytearray()
+        interpreter = another_interpreter()
         try:
             with theirs:
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                    [sys.executable, "-m", "dsql_fast.local", str(theirs.fileno())],
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, or the one that was named
+                    [interpreter or sys.executable, "-m", "dsql_fast.local", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
@@ -59,8 +66,15 @@ class ClusterProcess:
                     start_new_session=True,
                     # `-m` looks into the current directory first; nothing of ours is there.
                     cwd="/",
-                    env=_environment(),
+                    env=_environment(with_paths=interpreter is None),
                 )
+        except OSError as error:
+            ours.close()
+            if interpreter is None:
+                raise
+            raise LocalClusterError(
+                f"{INTERPRETER_NAME} is {interpreter!r}, which does not start: {error}"
+            ) from None
         except BaseException:
             ours.close()
             raise
@@ -135,13 +149,19 @@ class ClusterProcess:
         return line
 
 
-def _environment() -> dict[str, str]:
-    """The parent's environment, with its module path, and without what changes a server."""
+def _environment(*, with_paths: bool) -> dict[str, str]:
+    """The parent's environment, with its module path, and without what changes a server.
+
+    Another interpreter gets no module path: the parent's modules need not be for it.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PG", "AWS_", "PYTHONSTARTUP", "PYTHONINSPECT"))
     }
+    if not with_paths:
+        environment.pop("PYTHONPATH", None)
+        return environment
     paths = [os.path.abspath(path or ".") for path in sys.path]  # noqa: PTH100 - text is wanted
     environment["PYTHONPATH"] = os.pathsep.join([_PACKAGE_ROOT, *paths])
     return environment

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dsql_fast.local._binaries import find_binaries
 from dsql_fast.local._errors import LocalClusterError, PortInUse, StartFailed
 from dsql_fast.local._listener import HOST_ADDRESS, listen
 from dsql_fast.local._postgres import Postgres
@@ -59,7 +60,8 @@ def _run(control: socket.socket, configuration: dict[str, Any], parent: int) -> 
     listener = _listen(configuration["port"])
     postgres = None
     try:
-        postgres = Postgres(Path(configuration["pg_bin"]))
+        pg_bin = configuration["pg_bin"]
+        postgres = Postgres(Path(pg_bin) if pg_bin is not None else find_binaries())
         postgres.begin()
         asyncio.run(_serve(control, listener, postgres, configuration, parent))
     finally:
