@@ -3,11 +3,22 @@
 # PYTHON: the interpreter the virtual environment is made with (3.10 or newer).
 # TEST_ARGS: further arguments for pytest.
 # JOBS: how many processes run the Python tests; each has a local cluster of its own. 0: one, that can be debugged.
+# COMPILERS: how many compilers build a CPython at a time.
+# DIST: where wheels go.
 
 PYTHON ?= python3
 JOBS ?= 2
+COMPILERS ?= $(shell nproc 2>/dev/null || echo 2)
+DIST ?= dist
 VENV := .venv
 BIN := $(VENV)/bin
+FREETHREADED := .venv-freethreaded
+# What has threads, and the drivers that there are for such a Python; the clusters run on .venv's.
+FREETHREADED_TESTS := tests/freethreaded tests/native tests/tokens tests/asyncpg_driver tests/connect tests/pools
+# psycopg2 has no wheel for it, and these import it.
+FREETHREADED_IGNORED := $(addprefix --ignore=tests/,asyncpg_driver/test_private_parts.py connect/test_connect_host.py \
+	connect/test_several_endpoints.py tokens/test_assume_role.py tokens/test_chain_failures.py \
+	tokens/test_failing_sources.py)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
 
 # Every install is held to the versions that were tested, those of build tools too.
@@ -16,10 +27,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev fmt lint types test-rust bench wheel clean
+.PHONY: help demo test test-all dev fmt lint types test-rust bench wheel clean \
+	python-freethreaded test-freethreaded wheel-freethreaded
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: dev  ## Build all, start a local cluster, and do with it what a busy worker does
 	$(BIN)/dsql-fast demo
@@ -28,6 +40,8 @@ test: dev test-rust  ## Run the tests (long checks in their short form)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not full" $(TEST_ARGS)
 
 test-all: dev test-rust  ## Run the tests, long checks in full, and build and try the wheel
+	@# Where there can be none, the tests that need one say so and are skipped.
+	$(PYTHON) tools/freethreaded/interpreter.py --jobs $(COMPILERS) || true
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST_ARGS)
 
 dev: $(VENV)/.built  ## Make .venv: release build, all extras, test tools
@@ -69,8 +83,33 @@ bench: dev  ## Measure: ratios against named peers, in one run
 	$(BIN)/dsql-fast bench
 
 wheel: dev  ## Build the wheel into dist/
-	$(BIN)/maturin build --release --locked --out dist
+	$(BIN)/maturin build --release --locked --out $(DIST)
+
+python-freethreaded:  ## Build a CPython without the GIL, once, from Debian's source package
+	$(PYTHON) tools/freethreaded/interpreter.py --jobs $(COMPILERS)
+
+$(FREETHREADED)/.installed: pyproject.toml constraints.txt
+	interpreter=$$($(PYTHON) tools/freethreaded/interpreter.py --jobs $(COMPILERS)) && \
+		{ test -x $(FREETHREADED)/bin/python || "$$interpreter" -m venv $(FREETHREADED); }
+	$(FREETHREADED)/bin/python -m pip install --quiet --upgrade pip
+	$(FREETHREADED)/bin/python -m pip install --quiet --group freethreaded
+	touch $@
+
+# Its module has a name of its own (no abi3), and lies beside the ordinary one. psycopg is the pure one, over libpq5.
+$(FREETHREADED)/.built: $(FREETHREADED)/.installed $(RUST_SOURCES)
+	VIRTUAL_ENV=$(CURDIR)/$(FREETHREADED) $(FREETHREADED)/bin/maturin develop --quiet --release --locked
+	touch $@
+
+test-freethreaded: dev $(FREETHREADED)/.built  ## Run the tests of what has threads on that Python
+	DSQL_FAST_LOCAL_PYTHON=$(CURDIR)/$(BIN)/python $(FREETHREADED)/bin/python -m pytest \
+		-n $(JOBS) --dist loadfile -m "not full" $(FREETHREADED_TESTS) $(FREETHREADED_IGNORED) $(TEST_ARGS)
+
+# Needs no such Python: maturin knows its ABI. zig links for the oldest glibc that Rust supports.
+wheel-freethreaded: dev  ## Build the wheel for it into dist/, for manylinux
+	$(BIN)/python -m pip install --quiet --group wheels
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/maturin build --release --locked --zig --compatibility manylinux_2_17 \
+		--target $$(rustc --print host-tuple) --interpreter python3.14t --out $(DIST)
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) target dist
+	rm -rf $(VENV) $(FREETHREADED) target dist
 	find python -name '*.so' -delete
