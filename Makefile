@@ -95,9 +95,10 @@ $(FREETHREADED)/.installed: pyproject.toml constraints.txt
 	$(FREETHREADED)/bin/python -m pip install --quiet --group freethreaded
 	touch $@
 
-# Its module has a name of its own (no abi3), and lies beside the ordinary one. psycopg is the pure one, over libpq5.
+# The group, lest maturin install the one that it takes by itself, dev.
+# The module has a name of its own (no abi3), and lies beside the ordinary one. psycopg is the pure one, over libpq5.
 $(FREETHREADED)/.built: $(FREETHREADED)/.installed $(RUST_SOURCES)
-	VIRTUAL_ENV=$(CURDIR)/$(FREETHREADED) $(FREETHREADED)/bin/maturin develop --quiet --release --locked
+	VIRTUAL_ENV=$(CURDIR)/$(FREETHREADED) $(FREETHREADED)/bin/maturin develop --quiet --release --locked --group freethreaded
 	touch $@
 
 test-freethreaded: dev $(FREETHREADED)/.built  ## Run the tests of what has threads on that Python

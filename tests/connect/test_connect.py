@@ -29,6 +29,10 @@ def who(conn: psycopg.Connection[Any]) -> tuple[str, str, str]:
     return row
 
 
+libpq_17 = pytest.mark.skipif(psycopg.pq.version() < 170_000, reason="this libpq has no direct TLS: 17 has")
+
+
+@libpq_17
 def test_connects_with_verified_direct_tls_as_admin(cluster: LocalCluster) -> None:
     with dsql_fast.connect(**cluster.connect_kwargs()) as conn:
         assert isinstance(conn, psycopg.Connection)
@@ -41,6 +45,7 @@ def test_connects_with_verified_direct_tls_as_admin(cluster: LocalCluster) -> No
         assert used[b"require_auth"] == b"password"
 
 
+@libpq_17
 def test_connects_with_classic_negotiation_when_asked(cluster: LocalCluster) -> None:
     with dsql_fast.connect(**cluster.connect_kwargs(), sslnegotiation="postgres") as conn:
         assert conn.pgconn.ssl_in_use
