@@ -2,6 +2,7 @@
 #
 # PYTHON: the interpreter the virtual environment is made with (3.10 or newer).
 # TEST_ARGS: further arguments for pytest.
+# BENCH_ARGS: further arguments for `dsql-fast bench`.
 # JOBS: how many processes run the Python tests; each has a local cluster of its own. 0: one, that can be debugged.
 # COMPILERS: how many compilers build a CPython at a time.
 # DIST: where wheels go.
@@ -27,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev fmt lint types test-rust bench wheel clean \
+.PHONY: help demo test test-all dev fmt lint types test-rust bench report wheel clean \
 	python-freethreaded test-freethreaded wheel-freethreaded
 
 help:  ## List the targets
@@ -80,7 +81,10 @@ test-rust:  ## The Rust tests, without any Python
 	cargo test --locked --quiet --no-default-features
 
 bench: dev  ## Measure: ratios against named peers, in one run
-	$(BIN)/dsql-fast bench
+	$(BIN)/dsql-fast bench $(BENCH_ARGS)
+
+report: dev  ## Write the pages' figures and README's chart from docs/performance/figures.json
+	$(BIN)/python tools/performance_report.py
 
 wheel: dev  ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out $(DIST)

@@ -174,8 +174,14 @@ class Process:
             else:
                 environment[name] = value
         self._program = program
+        # In a session of its own: Ctrl-C is for the command alone, which then ends its contestants.
         self._process = subprocess.Popen(
-            program.command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            program.command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self.versions: dict[str, str] = {}
 
@@ -187,7 +193,9 @@ class Process:
         self.versions = dict(each.split("=", 1) for each in versions)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        if kind is not None:  # it may be in the middle of a long turn
+            self._process.terminate()
         with self._process:  # closes its pipes, which ends it, and waits
             pass
 

@@ -1,4 +1,4 @@
-"""How what was found is shown and written."""
+"""What was found, as JSON."""
 
 from __future__ import annotations
 
@@ -15,38 +15,9 @@ from psycopg import pq
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ._figures import Figure
     from ._run import Run
 
 _PACKAGES = ("dsql-fast", "psycopg", "psycopg-pool", "psycopg-binary", "asyncpg", "boto3", "botocore")
-
-
-def line_of(figure: Figure) -> str:
-    """Write a figure in a line."""
-    parts = [f"{figure.what}: {number(figure.value)} {figure.unit}"]
-    if figure.peer and figure.ratio is not None and figure.peer_value is not None:
-        peer = f"{figure.peer} ({number(figure.peer_value)} {figure.unit})"
-        parts.append(
-            {
-                "to the peer": f"{figure.ratio:.3f} times {peer}",
-                "of the peer": f"{figure.ratio:.1f} times as fast as {peer}",
-                "over the peer": f"{figure.ratio:.1f} {figure.unit} more than {peer}",
-            }[figure.ratio_of]
-        )
-    if figure.interval is not None:
-        parts.append("95 %: {} to {}".format(*map(_bound, figure.interval)))
-    if figure.goal is not None:
-        parts.append(f"goal: {figure.goal.text}, {'met' if figure.goal.met else 'MISSED'}")
-    return "; ".join(parts)
-
-
-def number(value: float) -> str:
-    """Write a number with three digits that count, at least."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _bound(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
 
 
 def document(runs: Mapping[str, Run], command: str) -> dict[str, Any]:
