@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dsql_fast._bench._charts import overview
+from dsql_fast._bench._overview import overview
 from dsql_fast._bench._report import filled
 
 ROOT = Path(__file__).parent.parent

@@ -123,7 +123,7 @@ def _one(figure: Figure) -> str:
     return _plain(figure) + (f" ({interval})" if interval else "")
 
 
-_STALL = "100 connects, latency 0 ms, longest stall"
+_STALL = "100 connects at once, 0 ms: longest stall"
 _CACHED, _SIGNED = "cached token from Python", "signed token from Python, generate_token"
 _KEPT, _OFFICIAL, _FLOOR = "psycopg + kept boto3 client", "official connector", "psycopg, fixed password"
 
@@ -131,16 +131,29 @@ _KEPT, _OFFICIAL, _FLOOR = "psycopg + kept boto3 client", "official connector", 
 def _crowds() -> Iterator[Row]:
     for latency in (0, 100):
         for number in ("100", "1,000"):
-            crowd = f"{number} connects, latency {latency} ms"
+            crowd = f"{number} connects at once, {latency} ms"
             path = f"{number} asyncio connects at once, {latency} ms away"
-            yield Row(f"{path}: rate", "psycopg", "at least 0.97x", Place("asyncio", f"{crowd}, rate", "psycopg"))
-            stall = Place("asyncio", f"{crowd}, longest stall", "psycopg")
+            yield Row(f"{path}: rate", "psycopg", "at least 0.97x", Place("asyncio", f"{crowd}: rate", _FLOOR))
+            stall = Place("asyncio", f"{crowd}: longest stall", _FLOOR)
             yield Row(f"{path}: longest stall of the event loop", "psycopg", "at most 0.15x", stall)
+
+
+_RETIRED = "dsql_fast.ConnectionPool, connections live 2 s"
+
+
+def _churn() -> Iterator[Row]:
+    for threads in ("1 thread", "8 threads", "32 threads"):
+        yield Row(
+            f"connections opened and closed by {threads}: CPU spent on authentication",
+            "all CPU of the client",
+            "under 0.5 %",
+            Place("churn", f"{threads}: share"),
+        )
 
 
 def _rates() -> Iterator[Row]:
     for threads, kept, official in (("1 thread", "1.05", "10"), ("8 threads", "1.1", "15")):
-        path, what = f"connects a second, {threads}", f"connects a second, {threads}"
+        path, what = f"connects a second, {threads}", f"dsql_fast.connect, connects per second, {threads}"
         yield Row(path, "a kept boto3 client", f"at least {kept}x", Place("connect", what, _KEPT))
         yield Row(path, "the official connector", f"at least {official}x", Place("connect", what, _OFFICIAL))
 
@@ -192,12 +205,7 @@ GOALS = (
         "at most 2.2x",
         Place("token", _SIGNED, "SHA-256", skip="Rust"),
     ),
-    Row(
-        "threads that open and close connections: CPU spent on authentication",
-        "all CPU of the client",
-        "under 0.5 %",
-        Place("churn", "ours"),
-    ),
+    *_churn(),
     Row(
         "a connect, CPU (upper end of the interval)",
         "psycopg, fixed password, same TLS",
@@ -210,36 +218,47 @@ GOALS = (
         "at most 1.03x",
         Place("connect", "dsql_fast.connect, wall", _FLOOR),
     ),
-    Row("a connect, our own Python", "", "at most 30 us", Place("connect", "our own Python")),
+    Row("a connect, our own Python", "", "at most 30 us", Place("connect", "dsql_fast.connect: own Python time")),
     Row(
         "a connect, CPU",
         "psycopg with `sslrootcert=system`",
         "at most 0.25x",
-        Place("connect", "dsql_fast.connect, CPU", "psycopg, sslrootcert=system"),
+        Place("connect", "dsql_fast.connect, CPU", "psycopg, fixed password, sslrootcert=system"),
     ),
     *_rates(),
     *_crowds(),
-    Row("interpreter to first token", "a bare interpreter", "+5 ms", Place("import", "to first token, ours")),
+    Row("interpreter to first token", "a bare interpreter", "+5 ms", Place("import", "a first token, dsql-fast")),
     Row(
         "interpreter to first row",
         "psycopg, fixed password",
         "at most 1.03x",
-        Place("import", "to first row, ours", _FLOOR),
-    ),
-    Row("memory after the first connect", "psycopg alone", "+1 MiB", Place("import", "memory, ours")),
-    Row("the wheel", "", "at most 600 KiB", Place("import", "wheel")),
-    Row("pool checkout", "psycopg_pool", "at most 1.05x", Place("pool", "checkout")),
-    Row(
-        "connections retired under load: requests that waited",
-        "the same pool, none retired",
-        "unchanged",
-        Place("pool", "requests_queued"),
+        Place("import", "a first row, dsql-fast", _FLOOR),
     ),
     Row(
-        "connections retired under load: how long they waited",
+        "memory after the first connect",
+        "psycopg alone",
+        "+1 MiB",
+        Place("import", "memory after a first row, dsql-fast"),
+    ),
+    Row("the wheel", "", "at most 600 KiB", Place("import", "the wheel")),
+    Row("pool checkout", "psycopg_pool", "at most 1.05x", Place("pool", "dsql_fast.ConnectionPool, checkout")),
+    Row(
+        "pool checkout, asyncio",
+        "psycopg_pool",
+        "at most 1.05x",
+        Place("pool", "dsql_fast.AsyncConnectionPool, checkout"),
+    ),
+    Row(
+        "connections retired under load: requests that waited (`requests_queued`)",
         "the same pool, none retired",
         "unchanged",
-        Place("pool", "requests_wait_ms"),
+        Place("pool", f"{_RETIRED}: checkouts that waited", "dsql_fast."),
+    ),
+    Row(
+        "connections retired under load: how long they waited (`requests_wait_ms`)",
+        "the same pool, none retired",
+        "unchanged",
+        Place("pool", f"{_RETIRED}: time that they waited", "dsql_fast."),
     ),
     Row(
         "committed transactions a second, one hot row (2, 8, 32 workers; 5, 15, 30 ms)",
@@ -269,7 +288,7 @@ GOALS = (
         "bulk insert",
         "one transaction after the other with `executemany`",
         "at least 3x",
-        Place("bulk", "bulk_insert", "executemany"),
+        Place("bulk", "rows, ", "executemany"),
     ),
     *_fleets(),
 )
@@ -281,15 +300,19 @@ GOALS = (
 SUMMARY: tuple[tuple[str, Place], ...] = (
     ("a token from the cache", Place("token", _CACHED)),
     ("a token signed, `generate_token()`", Place("token", _SIGNED)),
-    ("a cold start: import and first token", Place("import", "to first token, ours")),
+    ("a cold start: import and first token", Place("import", "a first token, dsql-fast")),
+    (
+        "32 threads that connect and close: CPU spent on authentication",
+        Place("churn", "32 threads: share", "a kept"),
+    ),
     ("a connect, CPU", Place("connect", "dsql_fast.connect, CPU")),
-    ("connects a second, 8 threads", Place("connect", "connects a second, 8 threads")),
+    ("connects a second, 8 threads", Place("connect", "dsql_fast.connect, connects per second, 8 threads")),
     ("100 asyncio connects at once: longest stall of the event loop", Place("asyncio", _STALL)),
     (
         "committed transactions a second, one hot row, 8 workers",
         Place("conflicts", "committed, one hot row, 8 workers, 15 ms"),
     ),
-    ("a bulk insert", Place("bulk", "bulk_insert")),
+    ("a bulk insert", Place("bulk", "rows, ")),
     ("a local cluster, ready", Place("local", "ready")),
 )
 """README's rows: what is said of each, and where its figures stand."""
@@ -337,7 +360,7 @@ OVERVIEW = (
         "A token",
         "seconds of the caller",
         (
-            Bar("official connector", "official", Place("token", _SIGNED, "official"), peers=True),
+            Bar("official connector", "official", Place("token", _SIGNED, "the official"), peers=True),
             Bar("kept boto3 client", "kept", Place("token", _SIGNED, "a kept boto3"), peers=True),
             Bar("this package, signed", "ours", Place("token", _SIGNED)),
             Bar("this package, cached", "ours", Place("token", _CACHED)),
@@ -357,20 +380,20 @@ OVERVIEW = (
         "The event loop",
         "longest stall while 100 connects are under way",
         (
-            Bar("official connector", "official", Place("asyncio", _STALL, "official"), peers=True),
-            Bar("kept boto3 client", "kept", Place("asyncio", _STALL, "kept"), peers=True),
+            Bar("official connector", "official", Place("asyncio", _STALL, _OFFICIAL), peers=True),
+            Bar("kept boto3 client", "kept", Place("asyncio", _STALL, _KEPT), peers=True),
             Bar("this package", "ours", Place("asyncio", _STALL)),
-            Bar("psycopg alone", "other", Place("asyncio", _STALL, "psycopg"), peers=True),
+            Bar("psycopg alone", "other", Place("asyncio", _STALL, _FLOOR), peers=True),
         ),
     ),
     Panel(
         "A cold start",
         "a new interpreter to its first token",
         (
-            Bar("official connector", "official", Place("import", "to first token, official")),
-            Bar("kept boto3 client", "kept", Place("import", "to first token, kept boto3")),
-            Bar("this package", "ours", Place("import", "to first token, ours")),
-            Bar("interpreter alone", "other", Place("import", "to first token, ours"), peers=True),
+            Bar("official connector", "official", Place("import", "a first token, the official")),
+            Bar("kept boto3 client", "kept", Place("import", "a first token, boto3")),
+            Bar("this package", "ours", Place("import", "a first token, dsql-fast")),
+            Bar("interpreter alone", "other", Place("import", "a first token, dsql-fast"), peers=True),
         ),
     ),
 )

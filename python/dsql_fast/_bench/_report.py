@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import _words
 from ._catalogue import TITLES
 from ._goals import GOALS, SUMMARY
-from ._results import results
+from ._results import grouped, results
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,35 +90,28 @@ def _summary(found: Mapping[str, Found]) -> str:
         figures = place.figures(found)
         if not figures:
             rows.append((label, f"not measured: {place.why_not(found)}", "", ""))
-        for number, figure in enumerate(figures):
-            rows.append(
-                (
-                    "" if number else label,
-                    "" if number else _words.measured(figure),
-                    _words.beside(figure),
-                    _words.ratio(figure),
-                )
-            )
+        for group in grouped(figures):
+            for number, figure in enumerate(group):
+                first = (label, _words.measured(figure)) if number == 0 else ("", "")
+                rows.append((*first, _words.beside(figure), _words.ratio(figure)))
     return table(("", "dsql-fast", "beside", ""), rows)
 
 
 def _bench(name: str, found: Found | None) -> str:
     if found is None:
         return f"Not measured: `dsql-fast bench {name}` was not run."
-    rows, what = [], ""
-    for figure in found.figures:
-        same = figure.what == what
-        rows.append(
-            (
-                "" if same else figure.what,
-                "" if same else _words.measured(figure),
-                _words.beside(figure),
-                _words.ratio(figure),
-                _words.interval(figure),
-                _words.goal(figure),
-            )
+    rows = [
+        (
+            figure.what if number == 0 else "",
+            _words.measured(figure) if number == 0 else "",
+            _words.beside(figure),
+            _words.ratio(figure),
+            _words.interval(figure),
+            _words.goal(figure),
         )
-        what = figure.what
+        for group in grouped(found.figures)
+        for number, figure in enumerate(group)
+    ]
     parts = [table(("", "measured", "beside", "", "95 %", "goal"), rows)] if rows else []
     parts += ["\n".join(f"- {skip.what}: not measured: {skip.why}" for skip in found.skips)] if found.skips else []
     return "\n\n".join(parts)

@@ -9,7 +9,7 @@ from ._figures import Figure, Goal
 from ._run import Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ def results(document: Mapping[str, Any]) -> dict[str, Found]:
         )
         for name, bench in document["benches"].items()
     }
+
+
+def grouped(figures: Iterable[Figure]) -> list[list[Figure]]:
+    """Put together what was measured of one thing in one unit, wherever it stands: one group for all its peers."""
+    groups: dict[tuple[str, str], list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault((figure.what, figure.unit), []).append(figure)
+    return list(groups.values())
 
 
 def _figure(values: Mapping[str, Any]) -> Figure:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dsql_fast._bench import _words
 from dsql_fast._bench._goals import GOALS
+from dsql_fast._bench._results import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,13 +65,12 @@ def view() -> View:
 
 def show(run: Run, view: View) -> None:
     """Show what a bench found, and what it did not measure."""
-    by_what = groupby(run.figures, key=lambda figure: (figure.what, _words.measured(figure)))
-    view.groups([_group(f"{what}: {measured}", list(figures)) for (what, measured), figures in by_what])
+    view.groups([_group(figures) for figures in grouped(run.figures)])
     for skip in run.skips:
         view.line(f"  {skip.what}: not measured: {skip.why}", "yellow")
 
 
-def _group(title: str, figures: Sequence[Figure]) -> Group:
+def _group(figures: Sequence[Figure]) -> Group:
     """What was measured; below it those that it is compared with."""
     note = []
     for figure in figures:
@@ -82,6 +82,7 @@ def _group(title: str, figures: Sequence[Figure]) -> Group:
         for figure in figures
         if figure.peer
     ]
+    title = f"{figures[0].what.strip()}: {_words.measured(figures[0])}"
     return Group(title, rows, "; ".join(note))
 
 
