@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 from dsql_fast._bench import _charts, _output, _overview, _report, _results
 from dsql_fast._bench._catalogue import TITLES
 from dsql_fast._bench._figures import compared
-from dsql_fast._bench._goals import GOALS, OVERVIEW, REST, SUMMARY, Place, Row
+from dsql_fast._bench._goals import GOALS, NOT_THERE, OVERVIEW, REST, SUMMARY, Place, Row
 from dsql_fast._bench._run import Run
 from dsql_fast._bench._words import bound
 
@@ -238,3 +242,48 @@ def test_goals_have_their_numbers() -> None:
     assert words_without <= {"never less", "unchanged"}
     assert all(row.path for row in GOALS)
     assert len({(row.path, row.against) for row in GOALS}) == len(GOALS)
+
+
+# Of a quick run: fewer connects at once.
+QUICK = {"1,000 connects at once": "30 connects at once", "100 connects at once": "10 connects at once"}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_every_row_is_found_in_a_run_of_everything(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    # The tests run in an empty home; peers that are there already, and the toolchains, are in the real one.
+    environment = {**os.environ, "HOME": pwd.getpwuid(os.getuid()).pw_dir}
+    command = "import sys; from dsql_fast._cli import main; sys.exit(main(['bench', *sys.argv[1:]]))"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "--quick", "--json", str(file)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(file.read_text())
+    found = _results.results(document)
+    assert list(found) == list(TITLES)
+    places = [row.place for row in GOALS] + [place for _, place in SUMMARY]
+    places += [bar.place for panel in OVERVIEW for bar in panel.bars]
+    lost = []
+    for place in places:
+        what = place.what
+        for full, quick in QUICK.items():
+            what = what.replace(full, quick)
+        sought = replace(place, what=what)
+        if not sought.figures(found) and sought.why_not(found) == NOT_THERE:
+            lost.append(str(sought))
+    assert not lost
+    _report.blocks(document)  # the goals that the benches go by are the ones of the table
+
+
+def test_places_are_found_in_what_is_committed() -> None:
+    found = _results.results(
+        json.loads((ROOT / "docs" / "performance" / "figures.json").read_text(encoding="utf-8"))
+    )
+    places = [row.place for row in GOALS] + [place for _, place in SUMMARY]
+    lost = [str(place) for place in places if place.why_not(found) == NOT_THERE and not place.figures(found)]
+    assert not lost

@@ -55,8 +55,10 @@ class Place:
         reasons = [skip.why for name in names for skip in bench.skips if name in skip.what or skip.what in name]
         # What ended a bench early is a reason for all that it did not come to.
         reasons += [skip.why for skip in bench.skips if skip.what == REST]
-        return reasons[0] if reasons else "the run does not have it"
+        return reasons[0] if reasons else NOT_THERE
 
+
+NOT_THERE = "the run does not have it"
 
 REST = "the rest of it"
 """What a bench that ended early has as the name of what it did not come to."""
