@@ -31,6 +31,8 @@ _LOG_FROM = 30
 
 @dataclass(frozen=True)
 class Theme:
+    """Colours: of the page, the text, text that stands back, grid lines, a goal that is missed, and bars."""
+
     page: str
     text: str
     faint: str
@@ -61,6 +63,8 @@ THEMES = {
 
 @dataclass(frozen=True)
 class Scale:
+    """An axis, from where to where."""
+
     low: float
     high: float
     log: bool
@@ -77,6 +81,7 @@ def scale_of(values: Sequence[float], beside: Sequence[float | None] = ()) -> Sc
 
 
 def frame(axes: Axes, scale: Scale, theme: Theme) -> None:
+    """Give axes their scale, and take away what says nothing."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axes.set_facecolor("none")
@@ -97,6 +102,7 @@ def frame(axes: Axes, scale: Scale, theme: Theme) -> None:
 
 
 def source_of(document: Mapping[str, Any]) -> str:
+    """Say where the figures are from."""
     machine = document["machine"]
     parts = (machine["date"], f"{machine['processors']} x {machine['processor']}", f"Python {machine['python']}")
     return "dsql-fast bench · " + " · ".join(parts)
@@ -128,7 +134,7 @@ class _Canvas:
 @contextmanager
 def canvas_of(width: float, height: float, theme: Theme) -> Iterator[tuple[_Canvas, Any]]:
     """Give a canvas in inches; with the end of the block its `svg` is there."""
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure as Canvas
 
     settings: dict[Any, Any] = {  # its own type is a Literal of all names
@@ -139,7 +145,9 @@ def canvas_of(width: float, height: float, theme: Theme) -> Iterator[tuple[_Canv
         "text.color": theme.text,
         "text.parse_math": False,
     }
-    with rc_context(settings):
+    with rc_context():
+        rcdefaults()  # a user's own settings would make other bytes
+        rcParams.update(settings)
         figure = Canvas(figsize=(width, height), facecolor=theme.page)
         canvas = _Canvas(figure)
 
@@ -147,7 +155,7 @@ def canvas_of(width: float, height: float, theme: Theme) -> Iterator[tuple[_Canv
             figure.text(x / width, y / height, text, va="center", **style)
 
         yield canvas, text_at
-        written = StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": "dsql-fast bench"})
+        out = StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "dsql-fast bench"})
         # Measured by one font, shown in the reader's.
-        canvas.svg = written.getvalue().replace("'DejaVu Sans', sans-serif", "sans-serif")
+        canvas.svg = out.getvalue().replace("'DejaVu Sans', sans-serif", "sans-serif")
