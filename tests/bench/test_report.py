@@ -151,7 +151,7 @@ def test_no_goal_is_left_out(document: dict[str, Any]) -> None:
     assert any("not measured: interrupted" in line and "asyncio" in line for line in goals)
     assert any("`dsql-fast bench churn` was not run" in line for line in goals)
     (stall,) = (line for line in goals if "| 100 asyncio connects at once, 0 ms away: longest stall" in line)
-    assert stall.endswith("| psycopg | at most 0.15x | 0.091 times (0.090 to 0.122) | met |")
+    assert stall.endswith("| psycopg | at most 0.15x | 0.0909 times (0.09 to 0.122) | met |")
     assert "**missed**" in next(line for line in goals if "cached token from Python" in line)
 
 
@@ -223,6 +223,15 @@ def test_every_figure_is_in_the_chart(document: dict[str, Any]) -> None:
         "37,500 us · 18,500 times as fast",
     ):
         assert said in words
+
+
+def test_nothing_at_all_has_its_bar_too() -> None:
+    run = Run()
+    run.found(compared("waited", [0.0] * 3, "ms", "none retired", [0.0] * 3, ratio_of="over the peer", at_most=0))
+    run.found(compared("given up", [0.0] * 3, "%", "official", [4.0] * 3))
+    words = texts(_charts.panels(_output.document({"pool": run}, ""))[""])
+    assert "0 ms · +0 ms · at most 0 ms more: met" in words
+    assert "4 % · 0 times" in words
 
 
 def test_a_chart_of_nothing_says_so() -> None:

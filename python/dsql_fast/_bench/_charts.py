@@ -106,7 +106,7 @@ def _bars(figures: Sequence[Figure]) -> Iterator[_Bar]:
 
 def _of_peer(figure: Figure, value: float) -> _Bar:
     bound = None if figure.goal is None else _words.bound(figure.goal)
-    ends = None if figure.interval is None else [_peer_at(figure, ratio) for ratio in figure.interval]
+    ends = [end for ratio in figure.interval or () if (end := _peer_at(figure, ratio)) is not None]
     goal = None if bound is None else _peer_at(figure, bound)
     return _Bar(
         figure.peer,
@@ -116,7 +116,7 @@ def _of_peer(figure: Figure, value: float) -> _Bar:
         value,
         _peer_kind(figure.peer),
         first=False,
-        whisker=None if ends is None or None in ends else (min(filter(None, ends)), max(filter(None, ends))),
+        whisker=(min(ends), max(ends)) if len(ends) == 2 else None,
         goal=goal,
         missed=figure.goal is not None and not figure.goal.met,
     )
@@ -138,9 +138,9 @@ def _peer_at(figure: Figure, ratio: float) -> float | None:
 
 # --- All panels
 
-_WIDTH, _LEFT, _RIGHT = 10.6, 3.6, 4.0  # inches
-_ROW, _GAP, _SCALE, _TITLE, _EDGE = 0.26, 0.12, 0.42, 0.42, 0.25
-_WRAP = 52  # characters
+_WIDTH, _LEFT, _RIGHT = 11.0, 4.0, 4.0  # inches
+_ROW, _GAP, _SCALE, _TITLE, _EDGE = 0.27, 0.12, 0.42, 0.42, 0.25
+_WRAP = 60  # characters
 
 
 def _panels(benches: Mapping[str, Mapping[str, Sequence[_Bar]]], theme: Theme, source: str) -> str:
@@ -191,20 +191,20 @@ def _axis(axes: Axes, bars: Sequence[_Bar], unit: str, tall: float, theme: Theme
         middle = at + _ROW / 2
         _bar(axes, bar, middle, scale, theme)
         weight = "bold" if bar.first and bar.kind == "ours" else "normal"
-        label = "\n".join(textwrap.wrap(bar.label, _WRAP)[:2])
-        axes.annotate(
-            label,
-            (0, middle),
-            (-6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            size=8 if "\n" not in label else 6.5,
-            color=theme.text,
-            weight=weight,
-            linespacing=1.0,
-        )
+        lines = textwrap.wrap(bar.label, _WRAP)[:2]
+        for number, line in enumerate(lines):  # one by one: how wide the reader's font is, nobody knows
+            axes.annotate(
+                line,
+                (0, middle),
+                (-6, 0 if len(lines) == 1 else 4 - 8 * number),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                size=8 if len(lines) == 1 else 7,
+                color=theme.text,
+                weight=weight,
+            )
         axes.annotate(
             bar.note,
             (1, middle),

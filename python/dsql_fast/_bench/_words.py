@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._figures import Figure, Goal
 
-_FINE = 2.0
-"""Below it a ratio is shown to the thousandth: goals such as 1.03 need it."""
+_FINE = (0.1, 2.0)
+"""Between them a ratio is shown to the thousandth: goals such as 1.03 need it."""
 
 
 def number(value: float) -> str:
@@ -18,7 +18,7 @@ def number(value: float) -> str:
 
 def ratio_number(value: float) -> str:
     """Write a ratio."""
-    return f"{value:.3f}" if abs(value) < _FINE else number(value)
+    return f"{value:.3f}" if _FINE[0] <= abs(value) < _FINE[1] else number(value)
 
 
 def measured(figure: Figure) -> str:
