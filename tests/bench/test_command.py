@@ -123,6 +123,16 @@ def test_a_missing_extra_is_named_before_the_run(option: str, module: str, tmp_p
     assert f"{module} is missing: pip install 'dsql-fast[bench" in done.stderr
 
 
+def test_psycopg_without_libpq_is_said(tmp_path: Path) -> None:
+    # psycopg's own variable, with a value that there is nothing of: as where no libpq is found.
+    environment = {**os.environ, "PSYCOPG_IMPL": "none"}
+    done = subprocess.run(
+        [*BENCH, "token"], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr == "dsql-fast bench: libpq is missing: pip install 'dsql-fast[bench,binary,cli,local]'\n"
+
+
 def test_help_names_every_bench(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["bench", "--help"])

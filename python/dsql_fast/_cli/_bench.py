@@ -68,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
     if (status := _outlook(args)) != 0:
         return status
     try:
+        import dsql_fast._bench._output  # noqa: F401 (psycopg comes with it, and needs a libpq)
         from dsql_fast._bench._peers import PEERS
 
         from ._bench_view import view
-    except ModuleNotFoundError as missing:
-        return _missing(missing.name)
+    except ImportError as missing:
+        return _missing(getattr(missing, "name", None) or "libpq")
     compare = _peers(args.compare)
     if compare is not None and (wrong := compare - set(PEERS)):
         there = f"there are {', '.join(PEERS)}" if PEERS else "none has to be installed"
