@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,11 @@ settings.load_profile("fixed")
 _CLEARED = ("AWS_", "DSQL_FAST_", "PG", "SSL_CERT_")
 # Not a setting of what is tested: which interpreter runs the local clusters (`make test-freethreaded`).
 _KEPT = "DSQL_FAST_LOCAL_PYTHON"
+
+
+# A shell's background jobs have Ctrl-C ignored, and so have the programs that they start: the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
