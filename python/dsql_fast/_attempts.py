@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ._retry import RetryState
     from ._transactions import AsyncSource, AsyncTransaction, Source, Standing, Transaction
+    from ._turns import Turns
 
 C = TypeVar("C")
 
@@ -277,12 +278,15 @@ class AsyncAttempt(Generic[C]):
         self._course.warn_of_loss()
 
 
-def attempts(source: Source[C], policy: RetryPolicy, *, idempotent: bool) -> Iterator[Attempt[C]]:
+def attempts(
+    source: Source[C], policy: RetryPolicy, *, idempotent: bool, turns: Turns | None
+) -> Iterator[Attempt[C]]:
     """Yield attempts until one is committed, or cannot be."""
-    run = Run(policy, idempotent=idempotent)
+    run = Run(policy, idempotent=idempotent, turns=turns)
     while True:
         with ExitStack() as lent:
             try:
+                lent.enter_context(run.turn.taken(run.time_left()))
                 connection = lent.enter_context(source.connection(run.time_left()))
             except BaseException as error:
                 run.stopped(error)
@@ -290,6 +294,7 @@ def attempts(source: Source[C], policy: RetryPolicy, *, idempotent: bool) -> Ite
             while True:
                 transaction = source.transaction(connection)
                 attempt = Attempt(_Course(run, source), connection, transaction, lent)
+                run.begins()
                 if attempt._begin():  # noqa: SLF001 (this module's)
                     try:
                         yield attempt
@@ -309,13 +314,14 @@ def attempts(source: Source[C], policy: RetryPolicy, *, idempotent: bool) -> Ite
 
 
 async def attempts_async(
-    source: AsyncSource[C], policy: RetryPolicy, *, idempotent: bool
+    source: AsyncSource[C], policy: RetryPolicy, *, idempotent: bool, turns: Turns | None
 ) -> AsyncIterator[AsyncAttempt[C]]:
     """As `attempts`."""
-    run = Run(policy, idempotent=idempotent)
+    run = Run(policy, idempotent=idempotent, turns=turns)
     while True:
         async with AsyncExitStack() as lent:
             try:
+                await lent.enter_async_context(run.turn.taken_async(run.time_left()))
                 connection = await lent.enter_async_context(source.connection(run.time_left()))
             except BaseException as error:
                 run.stopped(error)
@@ -323,6 +329,7 @@ async def attempts_async(
             while True:
                 transaction = source.transaction(connection)
                 attempt = AsyncAttempt(_Course(run, source), connection, transaction, lent)
+                run.begins()
                 if await attempt._begin():  # noqa: SLF001
                     try:
                         yield attempt

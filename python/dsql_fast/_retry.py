@@ -17,14 +17,19 @@ from . import _telemetry
 from ._both import narrow
 from ._conflict import conflict_kind, is_unavailable, sqlstate
 from ._errors import CommitOutcomeUnknown, ConfigError, ConflictRetriesExhausted, docs_link, noted
+from ._turns import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from ._turns import Turns
 
 FailureKind: TypeAlias = Literal["data", "schema", "lost", "unavailable", "unknown"]
 
 # Doubling goes on no further: a delay that has not reached its bound by then never would.
 _MOST_DOUBLINGS = 63
+# Seconds: a transaction that failed before it went anywhere is not run again in a tight loop.
+_SHORTEST = 0.001
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,13 @@ class RetryPolicy:
     """How often a transaction is run, and how long is waited in between.
 
     The wait after the n-th attempt is drawn evenly from ``[(1 - jitter) * bound, bound]``, where ``bound`` is
-    ``base_delay`` doubled n - 1 times, and at most `max_delay`.
+    ``base_delay`` doubled n - 1 times, and at most `max_delay`. Without a `base_delay` there is none after the
+    first attempt, and after the n-th ``bound`` is what that attempt took, doubled n - 2 times.
 
     Attributes:
-        max_attempts: at least 1; default 4, the first one counted.
-        base_delay: seconds; default 0.001.
-        max_delay: seconds; default 0.1.
+        max_attempts: at least 1; default 10, the first one counted.
+        base_delay: seconds; None (the default) goes by how long the attempts take.
+        max_delay: seconds; default 1. No longer does a transaction wait for others of its kind, either.
         jitter: 0 (always the bound) to 1 (anything up to it); default 1.
         deadline: seconds for the whole, all attempts and waits; None (the default) for none. After it no attempt
             begins, and no wait goes past it; one that runs is not interrupted.
@@ -72,9 +78,9 @@ class RetryPolicy:
 
     __module__ = "dsql_fast"
 
-    max_attempts: int = 4
-    base_delay: float = 0.001
-    max_delay: float = 0.1
+    max_attempts: int = 10
+    base_delay: float | None = None
+    max_delay: float = 1.0
     jitter: float = 1.0
     deadline: float | None = None
     before_retry: Callable[[RetryState], Awaitable[None] | None] | None = None
@@ -82,9 +88,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if not isinstance(self.max_attempts, int) or isinstance(self.max_attempts, bool) or self.max_attempts < 1:
             raise ConfigError(f"max_attempts must be a whole number from 1 on, not {self.max_attempts!r}")
-        for name in ("base_delay", "max_delay", "jitter"):
+        if self.base_delay is not None:
+            _check_number("base_delay", self.base_delay)
+        for name in ("max_delay", "jitter"):
             _check_number(name, getattr(self, name))
-        if self.max_delay < self.base_delay:
+        if self.base_delay is not None and self.max_delay < self.base_delay:
             raise ConfigError(f"max_delay ({self.max_delay!r}) must not be less than base_delay")
         if self.jitter > 1:
             raise ConfigError(f"jitter must be from 0 to 1, not {self.jitter!r}")
@@ -95,14 +103,24 @@ class RetryPolicy:
         if self.before_retry is not None and not callable(self.before_retry):
             raise ConfigError("before_retry must be callable")
 
-    def delay(self, attempt: int, random: Callable[[], float] = _random.random) -> float:
+    def delay(
+        self, attempt: int, random: Callable[[], float] = _random.random, *, took: float = _SHORTEST
+    ) -> float:
         """Return how many seconds to wait after an attempt.
 
         Args:
             attempt: its number; the first is 1.
             random: returns numbers from 0 up to, but without, 1.
+            took: seconds that the attempt took; counts where there is no `base_delay`.
         """
-        bound = min(self.base_delay * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), self.max_delay)
+        if self.base_delay is not None:
+            base, doublings = self.base_delay, attempt - 1
+        elif attempt == 1:
+            # Who won is committed by now: there is nothing to wait for.
+            return 0.0
+        else:
+            base, doublings = max(took, _SHORTEST), attempt - 2
+        bound = min(base * 2.0 ** min(doublings, _MOST_DOUBLINGS), self.max_delay)
         return bound * (1.0 - self.jitter * random())
 
 
@@ -151,11 +169,13 @@ class Run:
     Args:
         policy: how often, and how long between.
         idempotent: running it twice is as good as once, so an unknown outcome may be run again.
+        turns: of the transactions of its kind; None waits for nobody.
         clock: monotonic seconds.
         random: as for `RetryPolicy.delay`.
 
     Attributes:
         policy: as given.
+        turn: taken before each attempt, and before its connection is.
     """
 
     def __init__(
@@ -163,14 +183,16 @@ class Run:
         policy: RetryPolicy,
         *,
         idempotent: bool = False,
+        turns: Turns | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.policy = policy
+        self.turn = Turn(turns, policy.max_delay)
         self._idempotent = idempotent
         self._clock = clock
         self._random = random
-        self._began = clock()
+        self._began = self._attempt_began = clock()
         self._attempt = 1
         self._schema_conflict_seen = False
         # Some attempt may have been applied: that the last one was not says nothing about the whole.
@@ -181,6 +203,10 @@ class Run:
         if self.policy.deadline is None:
             return None
         return max(0.0, self.policy.deadline - self._elapsed())
+
+    def begins(self) -> None:
+        """Take note that an attempt begins now: it has its connection."""
+        self._attempt_began = self._clock()
 
     def failed(self, failure: Failure) -> RetryState | None:
         """Decide about a failure.
@@ -195,6 +221,8 @@ class Run:
         kind = self._kind(failure)
         if kind is not None:
             self._record(kind, error)
+        if kind == "data":
+            self.turn.collided()
         if not isinstance(error, Exception):
             # A cancellation or Ctrl-C: never run again, and never hidden behind an error of ours.
             self._mark_interrupted(error)
@@ -297,7 +325,7 @@ class Run:
             # The session has looked at the schema anew by now: one retry clears it (observed).
             self._schema_conflict_seen = True
             return 0.0
-        return self.policy.delay(self._attempt, self._random)
+        return self.policy.delay(self._attempt, self._random, took=self._clock() - self._attempt_began)
 
     def _record(self, kind: FailureKind, error: BaseException) -> None:
         # Never the error's text: it may quote rows.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from . import _attempts, _transactions
 from ._drivers import async_source_of, is_asynchronous, source_of
 from ._errors import ConfigError
+from ._turns import turns_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import psycopg_pool
 
     from ._retry import RetryPolicy
+    from ._transactions import AsyncSource, Source
+    from ._turns import Turns
 
     class Psycopg2Connection(Protocol):
         """A connection of psycopg2's, whose types are a package of their own that may not be there."""
@@ -126,7 +130,9 @@ def run_transaction(
         CommitOutcomeUnknown: COMMIT was sent, and nothing tells whether it was applied.
         psycopg.Error: the last attempt's error, itself, of whatever driver; a note tells how many there were.
     """
-    return _transactions.run(source_of(pool_or_connection), fn, policy, idempotent=idempotent)
+    source = source_of(pool_or_connection)
+    turns = _turns(source, pool_or_connection, fn)
+    return _transactions.run(source, fn, policy, idempotent=idempotent, turns=turns)
 
 
 @overload
@@ -160,7 +166,9 @@ async def run_transaction_async(
     A cancellation rolls back, or closes the connection, and is raised, never run again. One that comes during
     COMMIT has a `CommitOutcomeUnknown` as its ``__cause__``.
     """
-    return await _transactions.run_async(async_source_of(pool_or_connection), fn, policy, idempotent=idempotent)
+    source = async_source_of(pool_or_connection)
+    turns = _turns(source, pool_or_connection, fn)
+    return await _transactions.run_async(source, fn, policy, idempotent=idempotent, turns=turns)
 
 
 @overload
@@ -221,19 +229,28 @@ def _decorated(fn: Any, *, connection: str | None, policy: RetryPolicy | None, i
 
         @functools.wraps(fn)
         async def run_async(*args: Any, **kwargs: Any) -> Any:
-            source = async_source_of(place.given(args, kwargs))
+            given = place.given(args, kwargs)
+            source = async_source_of(given)
             again = functools.partial(place.call, fn, args, kwargs)
-            return await _transactions.run_async(source, again, policy, idempotent=idempotent)
+            turns = _turns(source, given, fn)
+            return await _transactions.run_async(source, again, policy, idempotent=idempotent, turns=turns)
 
         return run_async
 
     @functools.wraps(fn)
     def run(*args: Any, **kwargs: Any) -> Any:
-        source = source_of(place.given(args, kwargs))
+        given = place.given(args, kwargs)
+        source = source_of(given)
         again = functools.partial(place.call, fn, args, kwargs)
-        return _transactions.run(source, again, policy, idempotent=idempotent)
+        turns = _turns(source, given, fn)
+        return _transactions.run(source, again, policy, idempotent=idempotent, turns=turns)
 
     return run
+
+
+def _turns(source: Source[Any] | AsyncSource[Any], given: Any, fn: Any) -> Turns | None:
+    """Return the turns of a function's transactions; a connection of one's own is nobody else's, and has none."""
+    return turns_of(given, fn) if source.has_others else None
 
 
 class _Place:
@@ -339,6 +356,11 @@ def conflict_attempts(
         ConfigError: an argument cannot be used. Nothing was sent.
     """
     checked = _transactions.checked(policy)
+    block = sys._getframe(1).f_code  # noqa: SLF001 (whose block it is: what `fn` is to run_transaction)
     if is_asynchronous(pool_or_connection):
-        return _attempts.attempts_async(async_source_of(pool_or_connection), checked, idempotent=idempotent)
-    return _attempts.attempts(source_of(pool_or_connection), checked, idempotent=idempotent)
+        source = async_source_of(pool_or_connection)
+        turns = _turns(source, pool_or_connection, block)
+        return _attempts.attempts_async(source, checked, idempotent=idempotent, turns=turns)
+    lender = source_of(pool_or_connection)
+    turns = _turns(lender, pool_or_connection, block)
+    return _attempts.attempts(lender, checked, idempotent=idempotent, turns=turns)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from ._retry import Phase, RetryState
+    from ._turns import Turns
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -96,18 +97,27 @@ class AsyncSource(Protocol[C]):
     def transaction(self, connection: C) -> AsyncTransaction: ...
 
 
-def run(source: Source[C], fn: Callable[[C], T], policy: RetryPolicy | None, *, idempotent: bool) -> T:
+def run(
+    source: Source[C],
+    fn: Callable[[C], T],
+    policy: RetryPolicy | None,
+    *,
+    idempotent: bool,
+    turns: Turns | None = None,
+) -> T:
     """Run `fn` in a transaction until that is committed, or cannot be."""
-    attempts = Run(checked(policy), idempotent=idempotent)
+    attempts = Run(checked(policy), idempotent=idempotent, turns=turns)
     while True:
         with ExitStack() as lent:
             try:
+                lent.enter_context(attempts.turn.taken(attempts.time_left()))
                 connection = lent.enter_context(source.connection(attempts.time_left()))
             except BaseException as error:
                 attempts.stopped(error)
                 raise
             while True:
                 transaction = source.transaction(connection)
+                attempts.begins()
                 try:
                     transaction.begin()
                     result = _no_coroutine(fn(connection), "an async function")
@@ -129,19 +139,26 @@ def run(source: Source[C], fn: Callable[[C], T], policy: RetryPolicy | None, *, 
 
 
 async def run_async(
-    source: AsyncSource[C], fn: Callable[[C], Awaitable[T]], policy: RetryPolicy | None, *, idempotent: bool
+    source: AsyncSource[C],
+    fn: Callable[[C], Awaitable[T]],
+    policy: RetryPolicy | None,
+    *,
+    idempotent: bool,
+    turns: Turns | None = None,
 ) -> T:
     """As `run`."""
-    attempts = Run(checked(policy), idempotent=idempotent)
+    attempts = Run(checked(policy), idempotent=idempotent, turns=turns)
     while True:
         async with AsyncExitStack() as lent:
             try:
+                await lent.enter_async_context(attempts.turn.taken_async(attempts.time_left()))
                 connection = await lent.enter_async_context(source.connection(attempts.time_left()))
             except BaseException as error:
                 attempts.stopped(error)
                 raise
             while True:
                 transaction = source.transaction(connection)
+                attempts.begins()
                 try:
                     await transaction.begin()
                     result = await _awaitable(fn(connection))
@@ -202,7 +219,7 @@ def stays(again: RetryState, transaction: Standing) -> bool:
 
     After a schema conflict it must be: it is this session whose view of the schema is new now.
     """
-    return not again.delay and transaction.usable
+    return again.kind == "schema" and not again.delay and transaction.usable
 
 
 def pause(attempts: Run, again: RetryState) -> None:

@@ -411,7 +411,7 @@ def test_an_error_of_the_block_makes_no_cycle() -> None:
         try:
             seen: list[weakref.ref[Any]] = []
             with contextlib.suppress(psycopg.Error):
-                for attempt in conflict_attempts(conn):
+                for attempt in conflict_attempts(conn, policy=RetryPolicy(max_attempts=4)):
                     seen.append(weakref.ref(attempt))
                     with attempt as same:
                         same.execute(WRITE)

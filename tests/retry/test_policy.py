@@ -22,9 +22,11 @@ OTHER = ValueError()
 
 seconds = st.floats(min_value=0, max_value=100, allow_nan=False)
 policies = st.builds(
-    lambda attempts, base, more, jitter, deadline: RetryPolicy(attempts, base, base + more, jitter, deadline),
+    lambda attempts, base, more, jitter, deadline: RetryPolicy(
+        attempts, base, (base or 0) + more, jitter, deadline
+    ),
     st.integers(1, 12),
-    seconds,
+    st.none() | seconds,
     seconds,
     st.floats(0, 1),
     st.none() | st.floats(min_value=0.001, max_value=100),
@@ -36,7 +38,7 @@ def failure(error: BaseException, phase: Phase = Phase.OPEN, *, lost: bool = Fal
 
 
 def test_the_defaults() -> None:
-    assert dataclasses.astuple(RetryPolicy()) == (4, 0.001, 0.1, 1.0, None, None)
+    assert dataclasses.astuple(RetryPolicy()) == (10, None, 1.0, 1.0, None, None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         RetryPolicy().jitter = 0.0  # type: ignore[misc]
 
@@ -51,7 +53,7 @@ def test_the_defaults() -> None:
         {"base_delay": float("nan")},
         {"base_delay": "1"},
         {"max_delay": float("inf")},
-        {"max_delay": 0.0001},  # less than base_delay
+        {"max_delay": 0.0001, "base_delay": 0.001},  # less than that
         {"jitter": 1.1},
         {"jitter": -0.1},
         {"jitter": True},
@@ -66,16 +68,37 @@ def test_values_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         RetryPolicy(**wrong)
 
 
-@given(policies, st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
-def test_delays_are_within_their_bounds(policy: RetryPolicy, attempt: int, chance: float) -> None:
-    bound = min(policy.base_delay * 2.0 ** min(attempt - 1, 63), policy.max_delay)
-    delay = policy.delay(attempt, lambda: chance)
+@given(policies, st.integers(1, 10_000), st.floats(0, 1, exclude_max=True), seconds)
+def test_delays_are_within_their_bounds(policy: RetryPolicy, attempt: int, chance: float, took: float) -> None:
+    if policy.base_delay is not None:
+        bound = min(policy.base_delay * 2.0 ** min(attempt - 1, 63), policy.max_delay)
+    elif attempt == 1:
+        bound = 0.0
+    else:
+        bound = min(max(took, 0.001) * 2.0 ** min(attempt - 2, 63), policy.max_delay)
+    delay = policy.delay(attempt, lambda: chance, took=took)
     assert (1 - policy.jitter) * bound * 0.999 <= delay <= bound <= policy.max_delay
 
 
 def test_delays_double_up_to_the_bound() -> None:
     policy = RetryPolicy(base_delay=1, max_delay=10, jitter=0)
     assert [policy.delay(attempt) for attempt in range(1, 7)] == [1, 2, 4, 8, 10, 10]
+
+
+def test_without_a_base_the_first_retry_is_at_once_and_the_next_wait_as_long_as_the_attempts_took() -> None:
+    now = 0.0
+    run = Run(RetryPolicy(jitter=0, max_delay=1.0), clock=lambda: now)
+    delays = []
+    for took in (0.03, 0.02, 0.02, 0.05, 0.0, 0.4):
+        now += 7.0  # for a connection, say: that is not the transaction's
+        run.begins()
+        now += took
+        state = run.failed(failure(DATA))
+        assert state is not None
+        delays.append(round(state.delay, 6))
+        now += state.delay
+        run.resume(state)
+    assert delays == [0, 0.02, 0.04, 0.2, 0.008, 1.0]
 
 
 def test_full_jitter_fills_the_whole_range() -> None:
@@ -97,10 +120,12 @@ def test_attempts_end_by_number_or_deadline(policy: RetryPolicy, course: list[tu
     for number, (took, error) in enumerate(course, start=1):
         if policy.deadline is not None:
             assert now < policy.deadline  # no attempt begins after it
+        run.begins()
         now += took
         state = run.failed(failure(error, lost=error is LOST))
         if state is None:
-            in_time = policy.deadline is None or now + policy.delay(number, lambda: 0.5) < policy.deadline
+            delay = policy.delay(number, lambda: 0.5, took=took)
+            in_time = policy.deadline is None or now + delay < policy.deadline
             assert number == policy.max_attempts or not in_time
             break
         assert state.attempt == number < policy.max_attempts
@@ -132,7 +157,7 @@ def test_a_wait_that_took_too_long_ends_it() -> None:
 
 
 def test_the_first_schema_conflict_is_run_again_at_once() -> None:
-    run = Run(RetryPolicy(jitter=0))
+    run = Run(RetryPolicy(base_delay=0.001, jitter=0))
     states = [run.failed(failure(error)) for error in (DATA, SCHEMA, SCHEMA)]
     assert [(state.kind, state.delay) for state in states if state] == [
         ("data", 0.001),

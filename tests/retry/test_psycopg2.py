@@ -81,7 +81,7 @@ def test_afterwards_the_connection_is_as_it_was(autocommit: bool, fails: bool) -
         conn.autocommit = autocommit
         if fails:
             with pytest.raises(psycopg2.errors.SerializationFailure):
-                run_transaction(conn, lambda conn: execute(conn, WRITE))
+                run_transaction(conn, lambda conn: execute(conn, WRITE), policy=RetryPolicy(max_attempts=4))
         else:
             run_transaction(conn, lambda conn: execute(conn, WRITE))
         assert conn.autocommit == autocommit

@@ -156,11 +156,11 @@ def test_a_conflict_is_run_again_wherever_it_comes(shell: Shell, way: str, where
 
 
 def test_the_last_error_itself_is_raised_with_the_attempts_told(shell: Shell) -> None:
-    with ScriptedServer(COMMIT=[DATA] * 9) as server:
+    with ScriptedServer(COMMIT=[DATA] * 99) as server:
         with pytest.raises(shell.Conflict, match="OC000") as caught:
-            shell.on_connection(server.conninfo, write)
-        assert server.executed("COMMIT") == 4
-        assert "after 4 attempts" in str(caught.value)
+            shell.on_connection(server.conninfo, write, policy=RetryPolicy(max_delay=0.001))
+        assert server.executed("COMMIT") == 10
+        assert "after 10 attempts" in str(caught.value)
     assert dsql_fast.counters()["retries_exhausted"] == 1
 
 
@@ -186,13 +186,14 @@ def test_a_first_schema_conflict_is_run_again_at_once_on_the_same_connection(she
 
 def test_the_hook_is_told(shell: Shell) -> None:
     seen: list[RetryState] = []
-    with ScriptedServer(COMMIT=[DATA]) as server:
+    with ScriptedServer(COMMIT=[DATA, DATA]) as server:
         shell.on_connection(server.conninfo, write, policy=RetryPolicy(before_retry=seen.append))
-    (state,) = seen
-    assert isinstance(state.error, shell.Conflict)
-    assert (state.kind, state.attempt) == ("data", 1)
-    assert 0 < state.delay <= 0.001
-    assert state.elapsed > 0
+    first, second = seen
+    assert isinstance(first.error, shell.Conflict)
+    assert (first.kind, first.attempt, first.delay) == ("data", 1, 0)
+    assert (second.kind, second.attempt) == ("data", 2)
+    assert 0 < second.delay <= 1
+    assert second.elapsed > first.elapsed > 0
 
 
 def test_what_the_hook_raises_ends_it(shell: Shell) -> None:
@@ -430,7 +431,7 @@ def test_but_not_on_a_lone_connection_that_is_gone(shell: Shell) -> None:
 def test_an_unknown_attempt_stays_unknown_whatever_the_next_one_says(shell: Shell) -> None:
     with ScriptedServer(COMMIT=[CUT, DATA, DATA, DATA]) as server:
         with pytest.raises(CommitOutcomeUnknown) as caught:
-            shell.on_pool(server.conninfo, write, idempotent=True)
+            shell.on_pool(server.conninfo, write, idempotent=True, policy=RetryPolicy(max_attempts=4))
         assert isinstance(caught.value.__cause__, shell.Conflict)
         assert server.executed("COMMIT") == 4
 

@@ -151,9 +151,9 @@ def _in_a_loop(work: Callable[[Event], Coroutine[Any, Any, _Half]]) -> _Half:
 def _counted(orders: list[Transfer]) -> tuple[Tally, RetryPolicy]:
     """Return a tally, and a policy that counts into it and cannot run out of attempts.
 
-    The default's 4 are too few where everybody writes the same rows. An attempt loses only to a transfer that is
-    committed while it runs, and each of the others is committed once: with as many attempts as there are
-    transfers, one is left for when all others are done. A program that has no end of them gives a deadline.
+    The default's 10 may be too few where everybody writes the same rows. An attempt loses only to a transfer
+    that is committed while it runs, and each of the others is committed once: with as many attempts as there
+    are transfers, one is left for when all others are done. A program that has no end of them gives a deadline.
     """
     tally = Tally()
     return tally, RetryPolicy(max_attempts=len(orders), before_retry=tally.retry)
