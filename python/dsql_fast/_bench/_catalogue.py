@@ -15,6 +15,8 @@ TITLES = {
     "connect": "A connect over verified TLS",
     "asyncio": "Many asyncio connects at once",
     "import": "A cold start, and what is in memory after it",
+    "conflicts": "Transactions that conflict: what is committed",
+    "bulk": "Many rows into a table",
     "local": "A local cluster",
 }
 """By name, what each measures; in the order in which they are run."""
