@@ -6,9 +6,11 @@ token among their locals, ours hold what the caller passed, and error reporters 
 
 from __future__ import annotations
 
+from selectors import EVENT_WRITE
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
+from psycopg.conninfo import timeout_from_conninfo
 from psycopg.rows import Row
 
 from .._errors import ConfigError
@@ -145,7 +147,9 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                 if attempt is None:
                     attempt = await begin_async(conninfo, cast("dict[str, Any]", kwargs))
                 await attempt.pause_async()
-                connection = await Handshake(gate_of(attempt.host)).run(
+                arguments = await attempt.arguments_async()
+                handshake = Handshake(gate_of(attempt.host), timeout_from_conninfo(arguments))
+                connection = await handshake.run(
                     super().connect(
                         password=await attempt.token_async(),
                         autocommit=autocommit,
@@ -153,7 +157,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                         context=context,
                         row_factory=row_factory,
                         cursor_factory=cursor_factory,
-                        **await attempt.arguments_async(),
+                        **arguments,
                     )
                 )
             except BaseException as error:  # noqa: BLE001 (raised again below)
@@ -181,12 +185,15 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         if handshake is None:
             return (yield from steps)
         ready: int | None = None
+        handshake.begin()
         try:
             while True:
                 # As psycopg does it: None first, then what is ready.
-                waits = next(steps) if ready is None else steps.send(ready)
-                handshake.fileno = waits[0]
-                ready = yield waits
+                fileno, wait = next(steps) if ready is None else steps.send(ready)
+                handshake.waits_for(fileno, is_for_writing=wait == EVENT_WRITE)
+                ready = yield fileno, wait
+                if not ready and handshake.came:
+                    ready = wait  # psycopg was left alone meanwhile, and does not know
         except StopIteration as end:
             connection: Self = end.value
             return connection
