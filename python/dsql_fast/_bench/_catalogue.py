@@ -15,6 +15,7 @@ TITLES = {
     "connect": "A connect over verified TLS",
     "asyncio": "Many asyncio connects at once",
     "import": "A cold start, and what is in memory after it",
+    "pool": "A pool's connections: taken out and given back, and retired under load",
     "conflicts": "Transactions that conflict: what is committed",
     "bulk": "Many rows into a table",
     "local": "A local cluster",

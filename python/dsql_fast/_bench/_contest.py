@@ -66,6 +66,7 @@ class Contestant:
         way: its name inside the program.
         calls: how many calls it makes in a turn.
         every: it takes its turn in each so-manieth round: for what is so slow that it would fill the run.
+        warm_up: how many calls it makes before the first round; default: as many as in a turn.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Contestant:
     way: str
     calls: int = 1
     every: int = 1
+    warm_up: int | None = None
 
 
 @dataclass
@@ -104,6 +106,7 @@ def contest(
     rounds: int,
     *,
     generations: int = 1,
+    before: Callable[[], object] = lambda: None,
     progress: Callable[[float], object] = lambda _: None,
 ) -> dict[str, Samples]:
     """Let contestants take turns.
@@ -112,6 +115,7 @@ def contest(
         contestants: who.
         rounds: how often each gets its turn, in all generations together.
         generations: how often the programs are started anew.
+        before: called before each turn: to wait until nothing is left of the one before.
         progress: told which part is done (0 to 1).
 
     Returns:
@@ -126,13 +130,15 @@ def contest(
     for generation in by_generation:
         with started(contestants) as processes:
             for contestant in contestants:  # warms up
-                processes[contestant.program].turn(contestant)
+                before()
+                processes[contestant.program].turn(contestant, contestant.warm_up)
                 found[contestant.name].generations.append(generation)
                 found[contestant.name].versions.update(processes[contestant.program].versions)
             for number in generation:
                 for contestant in _rotated(contestants, number):
                     if (number - generation.start) % contestant.every:
                         continue
+                    before()
                     for name, value in processes[contestant.program].turn(contestant).items():
                         found[contestant.name].values.setdefault(name, {})[number] = value
                 progress((number + 1) / rounds)
@@ -199,17 +205,21 @@ class Process:
         with self._process:  # closes its pipes, which ends it, and waits
             pass
 
-    def turn(self, contestant: Contestant) -> dict[str, float]:
-        """Let a contestant take its turn; returns its numbers, times for one call."""
+    def turn(self, contestant: Contestant, calls: int | None = None) -> dict[str, float]:
+        """Let a contestant take its turn; returns its numbers, times for one call.
+
+        Args:
+            contestant: who.
+            calls: how many it makes; default: its own number.
+        """
+        calls = contestant.calls if calls is None else calls
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{contestant.way} {contestant.calls}\n")
+        self._process.stdin.write(f"{contestant.way} {calls}\n")
         self._process.stdin.flush()
         answer = json.loads(self._answer())
         if "error" in answer:
             raise ContestantError(f"{contestant.name}: {answer['error']}")
-        return {
-            name: value / contestant.calls if name in {"wall", "cpu"} else value for name, value in answer.items()
-        }
+        return {name: value / calls if name in {"wall", "cpu"} else value for name, value in answer.items()}
 
     def _answer(self) -> str:
         assert self._process.stdout is not None

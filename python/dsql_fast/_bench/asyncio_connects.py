@@ -6,129 +6,107 @@ Client, gateway and PostgreSQL share the machine's processors, so a stall counts
 
 from __future__ import annotations
 
-import asyncio
-import resource
-import time
-from dataclasses import replace
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import psycopg
-
-import dsql_fast
-from dsql_fast.local import LocalCluster
-from dsql_fast.psycopg._attempt import begin
-
-from ._figures import Figure, Goal, interval_of_median
-from ._timing import rotated
+from ._cluster import cluster_for_programs, settled
+from ._contest import Contestant, Program, contest
+from ._figures import compared
+from ._peers import had
+from ._rivals import KEPT_CLIENT, OFFICIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Mapping
 
+    from dsql_fast.local import LocalCluster
+
+    from ._contest import Samples
+    from ._figures import Figure
     from ._run import Run
 
-    Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
-
 # Connects at once, and rounds.
-_TIMES = {100: 10, 1_000: 3}
+_TIMES = {100: 20, 1_000: 6}
+_QUICK = (10, 30)
+_GENERATIONS = 2
+_WARM_UP = 10
 _LATENCIES = (0.0, 0.1)  # seconds
-_TICK = 0.001  # seconds
 _RATE, _STALL = 0.97, 0.15
-_OURS, _THEIRS = "dsql_fast", "psycopg"
+_OURS, _PSYCOPG = "dsql_fast.connect_async", "psycopg, fixed password"
+_OFFICIAL_EVERY = 5
 
 
 def measure(run: Run) -> None:
     """Run the bench."""
-    run.found(*_measured())
-
-
-def _measured() -> list[Figure]:
-    _allow_files(4 * max(_TIMES))
-    figures = []
-    # Neither the rate nor the time for a handshake is what is measured.
-    with LocalCluster(rate=None, handshake_seconds=None) as cluster:
-        ways = _ways(cluster)
+    with cluster_for_programs() as (cluster, environment):
+        interpreter = had(run, "official", OFFICIAL)
+        numbers = _QUICK if run.quick else tuple(_TIMES)
+        program = Program.python("asyncio_connects.py", environment)
+        official = (
+            None
+            if interpreter is None
+            else Program.python("asyncio_official.py", environment, interpreter[0])
+        )
         for latency in _LATENCIES:
             cluster.faults.latency(connect=latency)
-            for number, rounds in _TIMES.items():
-                figures += _compared(ways, number, rounds, latency)
-    return figures
+            for number in numbers:
+                # It takes 8 s for 100.
+                is_official_in = official is not None and number <= min(numbers)
+                _compare(run, cluster, program, official if is_official_in else None, number, latency)
 
 
-def _ways(cluster: LocalCluster) -> dict[str, Connect]:
-    keywords = cluster.connect_kwargs()
-    attempt = begin("", keywords)
-    theirs, fixed = attempt.arguments(), attempt.source.token()
-    return {
-        _OURS: lambda: dsql_fast.connect_async(**keywords),
-        _THEIRS: lambda: psycopg.AsyncConnection.connect(**theirs, password=fixed),
-    }
-
-
-def _compared(ways: dict[str, Connect], number: int, rounds: int, latency: float) -> list[Figure]:
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    stalls: dict[str, list[float]] = {name: [] for name in ways}
-    works: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(-1, rounds):
-        for name in rotated(list(ways), turn):
-            seconds, longest, most = asyncio.run(_together(ways[name], number))
-            if turn >= 0:  # the round before the first warms up
-                took[name].append(number / seconds)
-                stalls[name].append(longest * 1e3)
-                works[name].append(most * 1e3)
-    what = f"{number:,} connects, latency {latency * 1e3:.0f} ms"
-    rate = _figure(f"{what}, rate", "connections/s", took)
-    stall = _figure(f"{what}, longest stall", "ms", stalls)
-    assert rate.ratio is not None
-    assert stall.ratio is not None
-    return [
-        replace(rate, goal=Goal(f"at least {_RATE}", rate.ratio >= _RATE)),
-        replace(stall, goal=Goal(f"at most {_STALL}", stall.ratio <= _STALL)),
-        _figure(f"{what}, most work in a turn", "ms", works),
+def _compare(
+    run: Run, cluster: LocalCluster, program: Program, official: Program | None, number: int, latency: float
+) -> None:
+    what = f"{number:,} connects at once, {latency * 1e3:.0f} ms"
+    contestants = [
+        Contestant(_OURS, program, "ours", number, warm_up=_WARM_UP),
+        Contestant(_PSYCOPG, program, "psycopg", number, warm_up=_WARM_UP),
+        Contestant(KEPT_CLIENT, program, "kept", number, warm_up=_WARM_UP),
     ]
-
-
-def _figure(what: str, unit: str, found: dict[str, list[float]]) -> Figure:
-    ratio = _ratios(found[_OURS], found[_THEIRS])
-    return Figure(
-        what,
-        median(found[_OURS]),
-        unit,
-        peer=_THEIRS,
-        peer_value=median(found[_THEIRS]),
-        ratio=median(ratio),
-        interval=interval_of_median(ratio),
+    if official is not None:
+        every = 1 if run.quick else _OFFICIAL_EVERY
+        contestants.append(
+            Contestant(OFFICIAL, official, "official", number, every=every, warm_up=_WARM_UP // 5)
+        )
+    found = contest(
+        contestants,
+        run.rounds(_TIMES.get(number, 0)),
+        generations=1 if run.quick else _GENERATIONS,
+        before=lambda: settled(cluster),
+        progress=lambda part: run.progress(what, part),
     )
+    run.samples.update({f"{name}, {what}": samples for name, samples in found.items()})
+    run.found(
+        _rate(found, what, _OURS, _PSYCOPG, at_least=_RATE),
+        _longest(found, f"{what}: longest stall of the loop", "stall", _OURS, _PSYCOPG, at_most=_STALL),
+        _longest(found, f"{what}: most work between two ticks", "work", _OURS, _PSYCOPG),
+        _longest(found, f"{what}: CPU", "cpu", _OURS, _PSYCOPG),
+    )
+    for rival in (KEPT_CLIENT, OFFICIAL):
+        if rival in found:
+            run.found(
+                _rate(found, what, _OURS, rival),
+                _longest(found, f"{what}: longest stall of the loop", "stall", _OURS, rival),
+            )
 
 
-async def _together(connect: Connect, number: int) -> tuple[float, float, float]:
-    """Connect so many times at once; the seconds until the last was there, the longest stall, the most work."""
-    longest = most = 0.0
-
-    async def tick() -> None:
-        nonlocal longest, most
-        while True:
-            began, worked = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(_TICK)
-            longest = max(longest, time.perf_counter() - began - _TICK)
-            most = max(most, time.thread_time() - worked)
-
-    ticker = asyncio.create_task(tick())
-    await asyncio.sleep(0)
-    began = time.perf_counter()
-    connections = await asyncio.gather(*(connect() for _ in range(number)))
-    took = time.perf_counter() - began
-    await asyncio.sleep(0)
-    ticker.cancel()
-    for connection in connections:
-        await connection.close()
-    return took, longest, most
+def _rate(
+    found: Mapping[str, Samples], what: str, mine: str, theirs: str, at_least: float | None = None
+) -> Figure:
+    ours, peers = _both(found, "wall", mine, theirs, lambda seconds: 1 / seconds)
+    return compared(f"{what}: rate", ours, "connects/s", theirs, peers, at_least=at_least)
 
 
-def _allow_files(number: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(number, hard)), hard))
+def _longest(
+    found: Mapping[str, Samples], what: str, name: str, mine: str, theirs: str, at_most: float | None = None
+) -> Figure:
+    ours, peers = _both(found, name, mine, theirs, lambda seconds: seconds * 1e3)
+    return compared(what, ours, "ms", theirs, peers, at_most=at_most)
 
 
-def _ratios(mine: list[float], theirs: list[float]) -> list[float]:
-    return [ours / peer for ours, peer in zip(mine, theirs, strict=True)]
+def _both(
+    found: Mapping[str, Samples], name: str, mine: str, theirs: str, convert: Callable[[float], float]
+) -> tuple[list[float], list[float]]:
+    others = set(found[theirs].rounds(name))
+    rounds = [number for number in found[mine].rounds(name) if number in others]
+    ours, peers = ([convert(each) for each in found[who].of(name, rounds)] for who in (mine, theirs))
+    return ours, peers

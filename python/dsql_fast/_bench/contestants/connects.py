@@ -1,0 +1,75 @@
+"""Connects by this package, and by psycopg with a fixed password: the floor. Both in this one process."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+
+import psycopg
+from connecting import alone, arguments, in_threads
+from serve import serve
+
+import dsql_fast
+from dsql_fast.psycopg._connection import with_tokens
+
+given = arguments()
+where = {name: given[name] for name in ("host", "hostaddr", "port", "sslrootcert")}
+token = dsql_fast.generate_token(given["host"])
+
+
+def ours():
+    return dsql_fast.connect(**where)
+
+
+def floor():
+    return psycopg.connect(**given, password=token)
+
+
+def system():
+    return psycopg.connect(**{**given, "sslrootcert": "system"}, password=token)
+
+
+class Timed(psycopg.Connection):
+    """Tells how long psycopg's own part of the last connect took."""
+
+    seconds = 0.0
+
+    @classmethod
+    def connect(cls, *args, **kwargs):
+        began = time.perf_counter()
+        try:
+            return super().connect(*args, **kwargs)
+        finally:
+            Timed.seconds = time.perf_counter() - began
+
+
+# As the package does with any class of the caller's: its `connect`, and then this one.
+Watched = with_tokens(Timed)
+
+
+def own(calls):
+    """Time what is ours in a connect: all of it, but the call of psycopg's.
+
+    Real connects lie in between, so the processor's caches hold as little of it as they do for a program. The
+    median of the calls: what interrupts one is not ours.
+    """
+    seconds = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        connection = Watched.connect(**where)
+        seconds.append(time.perf_counter() - began - Timed.seconds)
+        connection.close()
+    return {"own": statistics.median(seconds)}
+
+
+serve(
+    {
+        "ours": alone(ours),
+        "floor": alone(floor),
+        "system": alone(system),
+        "own": own,
+        **{f"ours-{number}": in_threads(number, ours) for number in (1, 8)},
+    },
+    ("dsql-fast", "psycopg"),
+)
