@@ -7,9 +7,9 @@ all of them. Here only so many run in a turn; the others get theirs in the next 
 What is bounded is the work, never how many wait for the network: one that waits holds nothing, so a server that
 does not answer delays nobody, and a slow network is not made slower.
 
-A driver that looks after each waiting connect ten times a second (psycopg does, to let Ctrl-C through where it is
-not on a loop) costs a loop with a thousand of them more than all the rest: where it is known which socket is waited
-for, the connect is left alone until that has something, or its time is up.
+A driver that looks after each waiting connect ten times a second, as psycopg does, keeps a loop busy that has a
+thousand of them. Where it is known which socket is waited for, the connect is left alone until that has something,
+or its time is up.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def gate_of(host: str) -> Gate:
 
 
 class Turn(asyncio.Future[None]):
-    """What one waits for at a gate. The task that awaits it goes on within `come`, not in a later turn of the loop.
+    """What one waits for at a gate. The task that awaits it goes on within `come`, not when the loop comes to it.
 
     So the gate sees what each step took before it lets the next one in: a step may take 30 us or 1.5 ms, and how
     many of them fit into a turn cannot be told beforehand.
@@ -141,7 +141,7 @@ class Gate:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Begin a new turn, and let in those who waited longest, one after the other, until its time is used up."""
+        """Begin a new turn, and let in those who waited, one after the other, until its time is used up."""
         self._spent = 0.0
         waiting = self._waiting
         try:
@@ -162,8 +162,8 @@ class Handshake:
 
     Args:
         gate: which bounds its work.
-        patience: seconds after which the driver gives up one address, if it need not be woken before that or before
-            the socket has something.
+        patience: seconds after which the driver gives up one address, if it need not be woken before that, or
+            before the socket has something.
 
     Attributes:
         fileno: the socket that it waits for, where known.

@@ -80,6 +80,24 @@ def test_so_much_work_in_a_turn_and_everybody_ends(step: float) -> None:
     assert log[:50] == list(range(50))
 
 
+def test_long_and_short_steps_in_a_turn() -> None:
+    """What the last steps took says nothing about the next one."""
+    clock = Clock()
+    gate = Gate(BUDGET, clock)
+
+    async def main() -> list[float]:
+        longest: list[float] = []
+        other = asyncio.create_task(turns(clock, longest))
+        steps = [(BUDGET / 100 if name % 40 < 30 else STEP) for name in range(200)]
+        await asyncio.gather(*(Handshake(gate).run(connect(clock, 3, step, 0, [])) for step in steps))
+        other.cancel()
+        return longest
+
+    longest = asyncio.run(main())
+    assert max(longest) <= BUDGET + STEP + 1e-9
+    assert len(longest) < 2 * sum(longest) / BUDGET  # and the time of a turn is used
+
+
 def test_who_is_alone_never_waits() -> None:
     clock = Clock()
     gate = Gate(BUDGET, clock)
@@ -209,6 +227,66 @@ def test_a_server_that_does_not_answer_keeps_nobody_waiting(fresh_cluster: Any) 
                 task.cancel()
         ended = await asyncio.gather(*connects, return_exceptions=True)
         assert sum(isinstance(each, asyncio.CancelledError) for each in ended) == 5
+
+    asyncio.run(main())
+
+
+class Watched(dsql_fast.AsyncConnection[Any]):
+    """Counts how often libpq is asked."""
+
+    asked: list[int]
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Any:
+        steps = super()._connect_gen(conninfo)
+        waits = next(steps)
+        try:
+            while True:
+                cls.asked.append((yield waits))
+                waits = steps.send(cls.asked[-1])
+        except StopIteration as end:
+            return end.value
+
+
+def test_a_connect_whose_server_takes_its_time_is_left_alone(fresh_cluster: Any) -> None:
+    cluster: LocalCluster = fresh_cluster(rate=None)
+    cluster.faults.latency(connect=2.0)
+    Watched.asked = []
+
+    async def main() -> None:
+        async with await Watched.connect(**cluster.connect_kwargs()):
+            pass
+
+    asyncio.run(main())
+    # psycopg alone asks ten times a second; so it does at most once in each of the few waits of a connect.
+    assert len(Watched.asked) <= 6
+
+
+def test_a_connect_that_is_left_alone_ends_in_its_time(fresh_cluster: Any) -> None:
+    cluster: LocalCluster = fresh_cluster(rate=None, handshake_seconds=None)
+    cluster.faults.silence_connections(1)
+    Watched.asked = []
+
+    async def main() -> None:
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            await Watched.connect(**cluster.connect_kwargs(), connect_timeout=2, pacing=False)
+
+    asyncio.run(main())
+    assert len(Watched.asked) <= 6
+
+
+def test_a_connect_that_is_left_alone_can_be_cancelled(fresh_cluster: Any) -> None:
+    cluster: LocalCluster = fresh_cluster(rate=None, handshake_seconds=None)
+    cluster.faults.silence_connections(1)
+
+    async def main() -> None:
+        task = asyncio.create_task(dsql_fast.connect_async(**cluster.connect_kwargs()))
+        await asyncio.sleep(0.3)  # psycopg's first wake comes after 0.1 s
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with await dsql_fast.connect_async(**cluster.connect_kwargs()):
+            pass
 
     asyncio.run(main())
 

@@ -41,20 +41,26 @@ def measure(run: Run) -> None:
         numbers = _QUICK if run.quick else tuple(_TIMES)
         program = Program.python("asyncio_connects.py", environment)
         official = (
-            None
-            if interpreter is None
-            else Program.python("asyncio_official.py", environment, interpreter[0])
+            None if interpreter is None else Program.python("asyncio_official.py", environment, interpreter[0])
         )
         for latency in _LATENCIES:
             cluster.faults.latency(connect=latency)
             for number in numbers:
                 # It takes 8 s for 100.
                 is_official_in = official is not None and number <= min(numbers)
-                _compare(run, cluster, program, official if is_official_in else None, number, latency)
+                _compare(
+                    run, cluster, program, official if is_official_in else None, number=number, latency=latency
+                )
 
 
 def _compare(
-    run: Run, cluster: LocalCluster, program: Program, official: Program | None, number: int, latency: float
+    run: Run,
+    cluster: LocalCluster,
+    program: Program,
+    official: Program | None,
+    *,
+    number: int,
+    latency: float,
 ) -> None:
     what = f"{number:,} connects at once, {latency * 1e3:.0f} ms"
     contestants = [
@@ -64,9 +70,7 @@ def _compare(
     ]
     if official is not None:
         every = 1 if run.quick else _OFFICIAL_EVERY
-        contestants.append(
-            Contestant(OFFICIAL, official, "official", number, every=every, warm_up=_WARM_UP // 5)
-        )
+        contestants.append(Contestant(OFFICIAL, official, "official", number, every=every, warm_up=_WARM_UP // 5))
     found = contest(
         contestants,
         run.rounds(_TIMES.get(number, 0)),
@@ -90,14 +94,14 @@ def _compare(
 
 
 def _rate(
-    found: Mapping[str, Samples], what: str, mine: str, theirs: str, at_least: float | None = None
+    found: Mapping[str, Samples], what: str, mine: str, theirs: str, *, at_least: float | None = None
 ) -> Figure:
     ours, peers = _both(found, "wall", mine, theirs, lambda seconds: 1 / seconds)
     return compared(f"{what}: rate", ours, "connects/s", theirs, peers, at_least=at_least)
 
 
 def _longest(
-    found: Mapping[str, Samples], what: str, name: str, mine: str, theirs: str, at_most: float | None = None
+    found: Mapping[str, Samples], what: str, name: str, mine: str, theirs: str, *, at_most: float | None = None
 ) -> Figure:
     ours, peers = _both(found, name, mine, theirs, lambda seconds: seconds * 1e3)
     return compared(what, ours, "ms", theirs, peers, at_most=at_most)

@@ -1,4 +1,4 @@
-"""A connect to a local cluster, beside psycopg alone and others: what it costs, and how many there are a second."""
+"""A connect to a local cluster, beside psycopg alone and others: what one costs, and how many a second."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _costs(run: Run, cluster: LocalCluster, programs: Mapping[str, Program]) -> 
     )
     run.samples.update(found)
     for kind, name in (("CPU", "cpu"), ("wall", "wall")):
-        run.found(_beside(found, f"{OURS}, {kind}", name, OURS, FLOOR, _FLOOR_GOAL, upper=True))
-    run.found(_beside(found, f"{OURS}, CPU", "cpu", OURS, _SYSTEM, _SYSTEM_GOAL))
+        run.found(_beside(found, f"{OURS}, {kind}", name, OURS, FLOOR, at_most=_FLOOR_GOAL, upper=True))
+    run.found(_beside(found, f"{OURS}, CPU", "cpu", OURS, _SYSTEM, at_most=_SYSTEM_GOAL))
     for rival in (KEPT_CLIENT, OFFICIAL):
         if rival in found:
             for kind, name in (("CPU", "cpu"), ("wall", "wall")):
@@ -87,8 +87,8 @@ def _beside(
     name: str,
     mine: str,
     theirs: str,
-    at_most: float | None = None,
     *,
+    at_most: float | None = None,
     upper: bool = False,
 ) -> Figure:
     """Compare two in the rounds in which both took their turn."""
@@ -148,7 +148,5 @@ def _rates(run: Run, cluster: LocalCluster, programs: Mapping[str, Program], num
         rounds = found[rival].rounds("wall")
         mine, theirs = ([1 / each for each in found[name].of("wall", rounds)] for name in (OURS, rival))
         run.found(
-            compared(
-                f"{OURS}, connects per second, {threads}", mine, "connects/s", rival, theirs, at_least=goal
-            )
+            compared(f"{OURS}, connects per second, {threads}", mine, "connects/s", rival, theirs, at_least=goal)
         )

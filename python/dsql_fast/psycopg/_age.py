@@ -50,6 +50,7 @@ class AgingPool:
     # psycopg_pool's
     name: str
     max_lifetime: float
+    _drained_at: float  # monotonic seconds
     _pool: deque[Any]
     _stats: Counter[str]
     _RETURNS_BAD: str
@@ -64,6 +65,8 @@ class AgingPool:
 
     def _start_aging(self, health_check_period: float) -> None:
         self.health_check_period = health_check_period
+        # Never changed: who has a successor, or one on its way, ends within that time, or was drained.
+        self._ahead = health_check_period
         self._successions: WeakKeyDictionary[Any, Succession] = WeakKeyDictionary()
 
     def _set_connection_expiry_date(self, conn: Any) -> None:
@@ -87,7 +90,7 @@ class AgingPool:
             self.run_task(self._close_task(self, connection))
 
     def _take_returned(self, connection: Any, *, from_getconn: bool) -> bool:
-        """Decide about a connection that is given back.
+        """Decide about a connection that is given back, where it is near its end or was drained.
 
         Returns:
             Whether it was taken out of the pool's hands, because it has a successor.
@@ -96,7 +99,7 @@ class AgingPool:
         broken = connection.pgconn.transaction_status == TransactionStatus.UNKNOWN
         now = time.monotonic()
         if succession is None:
-            if not broken and now < connection._expire_at <= now + self.health_check_period:
+            if not broken and now < connection._expire_at <= now + self._ahead:
                 # Always in use, it would be past its time before a sweep saw it idle.
                 self._successions[connection] = Succession()
                 self.run_task(self._replace_task(self, connection))
@@ -111,7 +114,7 @@ class AgingPool:
 
     def _replace_due(self) -> None:
         """Have the idle connections replaced that are past their time before the next sweep."""
-        before = time.monotonic() + self.health_check_period
+        before = time.monotonic() + self._ahead
         for connection in list(self._pool):
             if connection._expire_at <= before and connection not in self._successions:
                 self._successions[connection] = Succession()

@@ -7,7 +7,7 @@ minor version) are held by a test, ``tests/pools/test_private_parts.py``.
 from __future__ import annotations
 
 import threading
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg_pool
@@ -18,6 +18,7 @@ from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
 from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
 from .._run import run_transaction
+from ._checkout import Checkout
 from ._connection import Connection, with_tokens
 from ._paced import PacedAttempt
 from ._pool_settings import connection_settings, merged_kwargs
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .._retry import RetryPolicy
 
 T = TypeVar("T")
+# What a checkout runs through is called without `super`: before Python 3.12 that costs as much as what we look at.
+_Theirs = psycopg_pool.ConnectionPool
 
 
 class _Sweep(MaintenanceTask):
@@ -100,19 +103,30 @@ class TokenPool(psycopg_pool.ConnectionPool[CT]):
 
     # What callers see.
 
+    def connection(self, timeout: float | None = None) -> Checkout[CT]:  # type: ignore[override]  # no generator
+        """Take a connection out for a ``with`` block, which ends in a commit, or in a rollback.
+
+        Args:
+            timeout: seconds to wait for it; default: the pool's.
+
+        Raises:
+            PoolTimeout: none came in time, or none can be had until something is changed; it tells why.
+        """
+        return Checkout(self, timeout)
+
     def getconn(self, timeout: float | None = None) -> CT:
         """Take a connection; give it back with `putconn`.
 
         Raises:
             PoolTimeout: none came in time, or none can be had until something is changed; it tells why.
         """
-        began = time.monotonic()
-        if self._trouble.is_fresh and not self._pool:
+        if not self._pool and self._trouble.is_fresh:
             raise self._trouble.explain("no connection")
+        began = monotonic()
         try:
             return super().getconn(timeout)
         except psycopg_pool.PoolTimeout:
-            failure = self._trouble.explain(f"no connection in {time.monotonic() - began:.2f} s")
+            failure = self._trouble.explain(f"no connection in {monotonic() - began:.2f} s")
         raise failure
 
     def wait(self, timeout: float = 30.0) -> None:
@@ -121,7 +135,7 @@ class TokenPool(psycopg_pool.ConnectionPool[CT]):
         Raises:
             PoolTimeout: they did not come in time, or cannot be had; the pool is closed, as psycopg_pool does.
         """
-        began = time.monotonic()
+        began = monotonic()
         try:
             super().wait(timeout)
         except psycopg_pool.PoolTimeout:
@@ -130,7 +144,7 @@ class TokenPool(psycopg_pool.ConnectionPool[CT]):
             if not self._trouble.is_permanent:
                 return
             self.close()
-        raise self._trouble.explain(f"the pool was not ready in {time.monotonic() - began:.2f} s")
+        raise self._trouble.explain(f"the pool was not ready in {monotonic() - began:.2f} s")
 
     def run_transaction(
         self, fn: Callable[[CT], T], *, policy: RetryPolicy | None = None, idempotent: bool = False
@@ -299,7 +313,7 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
             with self._lock:
                 if not self._await_progress(began, event):
                     return
-            left = began + timeout - time.monotonic()
+            left = began + timeout - monotonic()
             if self._trouble.is_permanent_since(began) or not event.wait(max(left, 0.0)):
                 raise self._trouble.explain(
                     "not all connections were replaced", "their successors are not there yet"
@@ -319,22 +333,25 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
     # Ages: what is decided stands in `AgingPool` and `RefreshingPool`.
 
     def _get_ready_connection(self, timeout: float | None) -> CT | None:
-        self._discard_old()  # psycopg_pool holds the lock here
-        return super()._get_ready_connection(timeout)
+        pool = self._pool
+        if pool and pool[0]._expire_at <= monotonic():
+            self._discard_old()  # psycopg_pool holds the lock here
+        return _Theirs._get_ready_connection(self, timeout)
 
     def _return_connection(self, conn: CT, from_getconn: bool) -> None:
-        with self._lock:
-            if self._take_returned(conn, from_getconn=from_getconn):
-                return
-        super()._return_connection(conn, from_getconn)
+        if conn._expire_at <= monotonic() + self._ahead or conn._created_at <= self._drained_at:
+            with self._lock:
+                if self._take_returned(conn, from_getconn=from_getconn):
+                    return
+        _Theirs._return_connection(self, conn, from_getconn)
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()
         self.run_task(Schedule(self, _Sweep(self), self.health_check_period))
 
     def _add_to_pool(self, conn: CT) -> None:
-        super()._add_to_pool(conn)
-        if self._is_drained(conn):  # a refresh came while it was on its way in
+        _Theirs._add_to_pool(self, conn)
+        if conn._created_at <= self._drained_at:  # a refresh came while it was on its way in
             with self._lock:
                 self._replace_drained()
 

@@ -7,7 +7,7 @@ minor version) are held by a test, ``tests/pools/test_private_parts.py``.
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg_pool
@@ -18,6 +18,7 @@ from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
 from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
 from .._run import run_transaction_async
+from ._checkout import AsyncCheckout
 from ._connection import AsyncConnection, with_tokens
 from ._paced import PacedAttempt
 from ._pool_settings import connection_settings, merged_async_kwargs
@@ -25,7 +26,7 @@ from ._refresh import RefreshingPool
 from ._trouble import PoolTimeout, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from psycopg_pool.abc import (
         AsyncConnectFailedCB,
@@ -105,19 +106,30 @@ class AsyncTokenPool(psycopg_pool.AsyncConnectionPool[ACT]):
 
     # What callers see.
 
+    def connection(self, timeout: float | None = None) -> AsyncCheckout[ACT]:  # type: ignore[override]  # no generator
+        """Take a connection out for an ``async with`` block, which ends in a commit, or in a rollback.
+
+        Args:
+            timeout: seconds to wait for it; default: the pool's.
+
+        Raises:
+            PoolTimeout: none came in time, or none can be had until something is changed; it tells why.
+        """
+        return AsyncCheckout(self, timeout)
+
     async def getconn(self, timeout: float | None = None) -> ACT:
         """Take a connection; give it back with `putconn`.
 
         Raises:
             PoolTimeout: none came in time, or none can be had until something is changed; it tells why.
         """
-        began = time.monotonic()
-        if self._trouble.is_fresh and not self._pool:
+        if not self._pool and self._trouble.is_fresh:
             raise self._trouble.explain("no connection")
+        began = monotonic()
         try:
             return await super().getconn(timeout)
         except psycopg_pool.PoolTimeout:
-            failure = self._trouble.explain(f"no connection in {time.monotonic() - began:.2f} s")
+            failure = self._trouble.explain(f"no connection in {monotonic() - began:.2f} s")
         raise failure
 
     async def wait(self, timeout: float = 30.0) -> None:
@@ -126,7 +138,7 @@ class AsyncTokenPool(psycopg_pool.AsyncConnectionPool[ACT]):
         Raises:
             PoolTimeout: they did not come in time, or cannot be had; the pool is closed, as psycopg_pool does.
         """
-        began = time.monotonic()
+        began = monotonic()
         try:
             await super().wait(timeout)
         except psycopg_pool.PoolTimeout:
@@ -135,7 +147,7 @@ class AsyncTokenPool(psycopg_pool.AsyncConnectionPool[ACT]):
             if not self._trouble.is_permanent:
                 return
             await self.close()
-        raise self._trouble.explain(f"the pool was not ready in {time.monotonic() - began:.2f} s")
+        raise self._trouble.explain(f"the pool was not ready in {monotonic() - began:.2f} s")
 
     async def run_transaction(
         self, fn: Callable[[ACT], Awaitable[T]], *, policy: RetryPolicy | None = None, idempotent: bool = False
@@ -304,7 +316,7 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
             async with self._lock:
                 if not self._await_progress(began, event):
                     return
-            left = began + timeout - time.monotonic()
+            left = began + timeout - monotonic()
             if self._trouble.is_permanent_since(began) or not await _is_set(event, left):
                 raise self._trouble.explain(
                     "not all connections were replaced", "their successors are not there yet"
@@ -323,15 +335,26 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
 
     # Ages: what is decided stands in `AgingPool` and `RefreshingPool`.
 
-    async def _get_ready_connection(self, timeout: float | None) -> ACT | None:
-        self._discard_old()  # psycopg_pool holds the lock here
-        return await super()._get_ready_connection(timeout)
+    # No coroutine of ours around psycopg_pool's where there is nothing to decide: it would cost more than that.
 
-    async def _return_connection(self, conn: ACT, from_getconn: bool) -> None:
+    def _get_ready_connection(self, timeout: float | None) -> Coroutine[Any, Any, ACT | None]:
+        if self._pool and self._pool[0]._expire_at <= monotonic():
+            self._discard_old()  # psycopg_pool holds the lock here
+        return super()._get_ready_connection(timeout)
+
+    def _return_connection(self, conn: ACT, from_getconn: bool) -> Coroutine[Any, Any, None]:
+        returning = super()._return_connection
+        if conn._expire_at <= monotonic() + self._ahead or conn._created_at <= self._drained_at:
+            return self._return_old(conn, from_getconn, returning)
+        return returning(conn, from_getconn)
+
+    async def _return_old(
+        self, conn: ACT, from_getconn: bool, returning: Callable[[ACT, bool], Coroutine[Any, Any, None]]
+    ) -> None:
         async with self._lock:
             if self._take_returned(conn, from_getconn=from_getconn):
                 return
-        await super()._return_connection(conn, from_getconn)
+        await returning(conn, from_getconn)
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()
@@ -339,7 +362,7 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
 
     async def _add_to_pool(self, conn: ACT) -> None:
         await super()._add_to_pool(conn)
-        if self._is_drained(conn):  # a refresh came while it was on its way in
+        if conn._created_at <= self._drained_at:  # a refresh came while it was on its way in
             async with self._lock:
                 self._replace_drained()
 

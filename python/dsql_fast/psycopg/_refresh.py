@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 class RefreshingPool(AgingPool):
     """The part of a pool that replaces all connections. Its methods are called under the pool's lock."""
 
-    _drained_at: float  # psycopg_pool's: monotonic seconds
-
     def _start_aging(self, health_check_period: float) -> None:
         super()._start_aging(health_check_period)
         self._being_replaced: set[Any] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 
@@ -37,6 +36,7 @@ class Timed(psycopg.Connection):
 
     @classmethod
     def connect(cls, *args, **kwargs):
+        """Connect, and time it."""
         began = time.perf_counter()
         try:
             return super().connect(*args, **kwargs)

@@ -6,9 +6,11 @@ import os
 
 import boto3
 
-client = boto3.Session().client("dsql", region_name=os.environ["AWS_REGION"])
+HOST, REGION = os.environ["CLUSTER_ENDPOINT"], os.environ["AWS_REGION"]
+
+client = boto3.Session().client("dsql", region_name=REGION)
 
 
 def sign():
     """Sign a token."""
-    return client.generate_db_connect_admin_auth_token(os.environ["CLUSTER_ENDPOINT"], os.environ["AWS_REGION"], 900)
+    return client.generate_db_connect_admin_auth_token(HOST, REGION, 900)

@@ -69,8 +69,8 @@ def async_checkout(make):
 def under_load(make, **settings):
     """Make a way out of a pool: a thread for each of its connections uses one after the other.
 
-    As many tenths of a second as calls are asked for. It answers with what the pool counts of those who had to wait
-    for a connection, and how many connections it opened meanwhile.
+    As many tenths of a second as calls are asked for. It answers with what the pool counts of those who had to
+    wait for a connection, and how many connections it opened meanwhile.
     """
 
     def way(tenths):
