@@ -12,14 +12,18 @@ import pytest
 import dsql_fast
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from dsql_fast.local import LocalCluster
 
 
 class KeepsErrors(psycopg.Connection[Any]):
     """A caller's class, whose blocks keep an error to themselves."""
 
-    def __exit__(self, *error: object) -> bool:  # type: ignore[override]
-        super().__exit__(*error)
+    def __exit__(  # type: ignore[override]
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        super().__exit__(kind, error, traceback)
         return True
 
 
@@ -29,8 +33,10 @@ class CannotBegin(psycopg.Connection[Any]):
 
 
 class AsyncKeepsErrors(psycopg.AsyncConnection[Any]):
-    async def __aexit__(self, *error: object) -> bool:  # type: ignore[override]
-        await super().__aexit__(*error)
+    async def __aexit__(  # type: ignore[override]
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        await super().__aexit__(kind, error, traceback)
         return True
 
 

@@ -30,7 +30,9 @@ class _Refuse(MaintenanceTask):
         TokenPool._refuse_waiting(cast("TokenPool[Any]", pool))
 
 
-class NullConnectionPool(TokenPool[CT], psycopg_pool.NullConnectionPool[CT]):
+class NullConnectionPool(  # pyright: ignore[reportIncompatibleMethodOverride]
+    TokenPool[CT], psycopg_pool.NullConnectionPool[CT]
+):
     """A pool that opens a connection for each checkout, and bounds how many there are. Safe for threads.
 
     A connection that is given back goes to a caller who waits for one, and is closed if there is none. As in

@@ -27,7 +27,9 @@ class _Refuse(MaintenanceTask):
         await AsyncTokenPool._refuse_waiting(cast("AsyncTokenPool[Any]", pool))
 
 
-class AsyncNullConnectionPool(AsyncTokenPool[ACT], psycopg_pool.AsyncNullConnectionPool[ACT]):
+class AsyncNullConnectionPool(  # pyright: ignore[reportIncompatibleMethodOverride]
+    AsyncTokenPool[ACT], psycopg_pool.AsyncNullConnectionPool[ACT]
+):
     """A pool that opens a connection for each checkout, and bounds how many there are.
 
     Safe for all tasks of one event loop.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # What a checkout runs through is called without `super`: before Python 3.12 that costs as much as what we look at.
-_Theirs = psycopg_pool.ConnectionPool
+_Theirs: Any = psycopg_pool.ConnectionPool
 
 
 class _Sweep(MaintenanceTask):
@@ -336,7 +336,8 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
         pool = self._pool
         if pool and pool[0]._expire_at <= monotonic():
             self._discard_old()  # psycopg_pool holds the lock here
-        return _Theirs._get_ready_connection(self, timeout)
+        connection: CT | None = _Theirs._get_ready_connection(self, timeout)
+        return connection
 
     def _return_connection(self, conn: CT, from_getconn: bool) -> None:
         if conn._expire_at <= monotonic() + self._ahead or conn._created_at <= self._drained_at:

@@ -337,12 +337,16 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
 
     # No coroutine of ours around psycopg_pool's where there is nothing to decide: it would cost more than that.
 
-    def _get_ready_connection(self, timeout: float | None) -> Coroutine[Any, Any, ACT | None]:
+    def _get_ready_connection(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, timeout: float | None
+    ) -> Coroutine[Any, Any, ACT | None]:
         if self._pool and self._pool[0]._expire_at <= monotonic():
             self._discard_old()  # psycopg_pool holds the lock here
         return super()._get_ready_connection(timeout)
 
-    def _return_connection(self, conn: ACT, from_getconn: bool) -> Coroutine[Any, Any, None]:
+    def _return_connection(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, conn: ACT, from_getconn: bool
+    ) -> Coroutine[Any, Any, None]:
         returning = super()._return_connection
         if conn._expire_at <= monotonic() + self._ahead or conn._created_at <= self._drained_at:
             return self._return_old(conn, from_getconn, returning)
