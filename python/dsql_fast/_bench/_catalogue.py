@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "token": "Tokens: from the cache, and signed",
+    "churn": "Threads that open and close connections: what authentication takes of their CPU",
     "connect": "A connect over verified TLS",
     "asyncio": "Many asyncio connects at once",
     "import": "A cold start, and what is in memory after it",

@@ -3,8 +3,9 @@
 A contestant's program may be written in any language and run in an environment of its own. It prints ``ready``,
 with what is worth knowing as ``name=version`` words behind it, and then answers each line ``WAY CALLS`` of its
 standard input with a line of JSON: an object of numbers, such as ``{"wall": 0.012, "cpu": 0.004}`` (seconds for
-all the calls), or ``{"error": "..."}``. It ends when its standard input does. `contestants/serve.py` does that for
-Python.
+all the calls), or ``{"error": "..."}``. A way that signs is joined by one named ``WAY:token``, which answers
+``{"token": "..."}``, so that it can be checked. The program ends when its standard input does.
+`contestants/serve.py` does all that for Python.
 
 All programs are there at the same time, and one of them works at a time: what the machine does meanwhile meets
 all of them. They are started anew a few times, so that no process's luck (where its memory lies) decides.
@@ -20,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._timing import rotated
 
@@ -50,10 +51,14 @@ class Program:
 
     @classmethod
     def python(
-        cls, script: str, environment: Mapping[str, str | None] | None = None, interpreter: str = sys.executable
+        cls,
+        script: str,
+        environment: Mapping[str, str | None] | None = None,
+        interpreter: str = sys.executable,
+        arguments: Sequence[str] = (),
     ) -> Program:
         """Return the program of one of the scripts in `contestants/`."""
-        return cls((interpreter, str(CONTESTANTS / script)), tuple((environment or {}).items()))
+        return cls((interpreter, str(CONTESTANTS / script), *arguments), tuple((environment or {}).items()))
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ def contest(
     generations: int = 1,
     before: Callable[[], object] = lambda: None,
     progress: Callable[[float], object] = lambda _: None,
+    check: Callable[[Contestant, Process], object] = lambda *_: None,
 ) -> dict[str, Samples]:
     """Let contestants take turns.
 
@@ -117,6 +123,8 @@ def contest(
         generations: how often the programs are started anew.
         before: called before each turn: to wait until nothing is left of the one before.
         progress: told which part is done (0 to 1).
+        check: is given each contestant and its process once they have warmed up, and raises if it does not do
+            what is measured.
 
     Returns:
         By the contestant's name, what it answered, divided by its calls: seconds for one call. What is no time
@@ -134,6 +142,7 @@ def contest(
                 processes[contestant.program].turn(contestant, contestant.warm_up)
                 found[contestant.name].generations.append(generation)
                 found[contestant.name].versions.update(processes[contestant.program].versions)
+                check(contestant, processes[contestant.program])
             for number in generation:
                 for contestant in _rotated(contestants, number):
                     if (number - generation.start) % contestant.every:
@@ -213,13 +222,22 @@ class Process:
             calls: how many it makes; default: its own number.
         """
         calls = contestant.calls if calls is None else calls
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{contestant.way} {calls}\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._answer())
-        if "error" in answer:
-            raise ContestantError(f"{contestant.name}: {answer['error']}")
+        answer = self.ask(contestant.way, calls)
         return {name: value / calls if name in {"wall", "cpu"} else value for name, value in answer.items()}
+
+    def ask(self, way: str, calls: int = 1) -> dict[str, Any]:
+        """Give the program a line, and return what it answers.
+
+        Raises:
+            ContestantError: it answers that it failed, or not at all.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{way} {calls}\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._answer())
+        if "error" in answer:
+            raise ContestantError(f"{self._name}, {way}: {answer['error']}")
+        return answer
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -231,4 +249,4 @@ class Process:
 
     @property
     def _name(self) -> str:
-        return Path(self._program.command[-1]).name
+        return " ".join(Path(word).name for word in self._program.command)

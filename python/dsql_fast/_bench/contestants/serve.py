@@ -23,11 +23,16 @@ def timed(function):
     return way
 
 
+def signing(name, sign):
+    """Make two ways out of a function that returns a token: timed, and one that answers with the token."""
+    return {name: timed(sign), f"{name}:token": lambda _: {"token": sign()}}
+
+
 def serve(ways, packages=()):
     """Answer until standard input ends.
 
     Args:
-        ways: by name, functions that take how many calls to make, and return numbers by name.
+        ways: by name, functions that take how many calls to make, and return numbers by name (or a token).
         packages: distributions whose versions are told.
     """
     # What a contestant prints must not stand among the answers.
