@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bench.running import ran
 from dsql_fast._bench.churn import ANEW, CPU, KEPT, RATE, SESSION, SHARE, THREADS, _threads
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.timeout(300)  # a process that starts others
 def test_each_row_is_there(tmp_path: Path) -> None:
     bench = ran("churn", tmp_path)
     rows = {(figure["what"], figure["peer"]): figure for figure in bench["figures"]}

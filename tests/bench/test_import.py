@@ -6,6 +6,8 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from bench.running import ran
 from dsql_fast._bench import cold_start
 from dsql_fast._bench._run import Run
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.timeout(300)  # a process that starts others
 def test_each_row_is_there(tmp_path: Path) -> None:
     bench = ran("import", tmp_path)
     rows = {(figure["what"], figure["peer"]): figure for figure in bench["figures"]}

@@ -28,10 +28,10 @@ _PATIENCE = 30.0  # seconds
 def cluster_for_programs() -> Iterator[tuple[LocalCluster, dict[str, str | None]]]:
     """Start a cluster that turns nobody away; give it, and the variables with which programs find it.
 
-    ``DSQL_FAST_BENCH_ARGUMENTS`` has what this package gives psycopg for it, as JSON: the floor connects with the
-    same, and the rivals, too. The keys are in the environment, the cheapest place for boto3 to find them. The
-    trust file holds as many roots as the one that the package comes with, and the cluster's own; SSL_CERT_FILE the
-    system's, and the cluster's own.
+    ``DSQL_FAST_BENCH_ARGUMENTS`` has what this package gives psycopg for it, as JSON: the floor connects with
+    the same, and the rivals, too. The keys are in the environment, the cheapest place for boto3 to find them. The
+    trust file holds the roots that the package comes with, and the cluster's own; SSL_CERT_FILE the system's, and
+    the cluster's own.
     """
     with (
         LocalCluster(rate=None, handshake_seconds=None) as cluster,

@@ -43,20 +43,22 @@ _SLOW_CONNECTS, _SLOW_QUICK, _SLOW_EVERY = 32, 4, 6
 def measure(run: Run) -> None:
     """Run the bench."""
     with cluster_for_programs() as (cluster, environment):
-        programs = dict(_programs(run, environment))
-        for number, threads in enumerate(THREADS):
-            label = _threads(threads)
-            found = contest(
-                [_contestant(run, name, program, threads) for name, program in programs.items()],
-                run.rounds(_ROUNDS, quick=1),
-                generations=_GENERATIONS,
-                before=lambda: settled(cluster),
-                progress=lambda part, number=number, label=label: run.progress(  # type: ignore[misc]
-                    f"churn, {label}", (number + part) / len(THREADS)
-                ),
-            )
-            run.samples.update({f"{name}, {label}": samples for name, samples in found.items()})
-            run.found(*_figures(label, found))
+        contestants = {
+            (name, threads): _contestant(run, name, program, threads)
+            for name, program in _programs(run, environment)
+            for threads in THREADS
+        }
+        found = contest(
+            list(contestants.values()),
+            run.rounds(_ROUNDS, quick=1),
+            generations=_GENERATIONS,
+            before=lambda: settled(cluster),
+            progress=lambda part: run.progress("connects", part),
+        )
+    run.samples.update(found)
+    for threads in THREADS:
+        by_name = {name: found[each.name] for (name, number), each in contestants.items() if number == threads}
+        run.found(*_figures(_threads(threads), by_name))
 
 
 def _programs(run: Run, environment: Mapping[str, str | None]) -> Iterator[tuple[str, Program]]:
@@ -68,10 +70,11 @@ def _programs(run: Run, environment: Mapping[str, str | None]) -> Iterator[tuple
 
 
 def _contestant(run: Run, name: str, program: Program, threads: int) -> Contestant:
+    title, way = f"{name}, {_threads(threads)}", str(threads)
     if name in {SESSION, OFFICIAL}:
         connects = _SLOW_QUICK if run.quick else _SLOW_CONNECTS
-        return Contestant(name, program, str(threads), connects, _SLOW_EVERY, warm_up=1)
-    return Contestant(name, program, str(threads), _QUICK if run.quick else _CONNECTS, warm_up=threads)
+        return Contestant(title, program, way, connects, _SLOW_EVERY, warm_up=1)
+    return Contestant(title, program, way, _QUICK if run.quick else _CONNECTS, warm_up=threads)
 
 
 def _figures(label: str, found: dict[str, Samples]) -> Iterator[Figure]:
