@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from importlib.util import find_spec
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from dsql_fast.local import LocalCluster
 from ._contest import Contestant, Program, Samples, started
 from ._figures import Figure, Goal, compared
 from ._model import FULL_JITTER, OFFICIAL, OURS, Setting, simulate
+from ._peers import had
 from ._timing import rotated
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def measure(run: Run) -> None:
 def _programs(run: Run, cluster: LocalCluster) -> dict[str, Program]:
     """Return the contestants' programs by name, and make the table of each before one of them connects."""
     interpreters = {_OURS: sys.executable, _JITTER: sys.executable}
-    official = _official(run)
+    official = had(run, "official", _OFFICIAL)
     if official is not None:
-        interpreters[_OFFICIAL] = official
+        interpreters[_OFFICIAL] = official[0]
     with dsql_fast.connect(**cluster.connect_kwargs(), autocommit=True) as conn:
         for name in interpreters:
             table = f"accounts_of_{_PROGRAMS[name]}"
@@ -99,16 +99,6 @@ def _programs(run: Run, cluster: LocalCluster) -> dict[str, Program]:
         python = Program.python("transactions.py", environment, interpreter)
         programs[name] = Program((*python.command, _PROGRAMS[name]), python.environment)
     return programs
-
-
-def _official(run: Run) -> str | None:
-    """Return the interpreter that has the official connector, if the run wants it and there is one."""
-    if not run.wants("official"):
-        return None
-    if find_spec("aurora_dsql_psycopg") is not None:
-        return sys.executable
-    run.skipped(_OFFICIAL, "pip install 'aurora-dsql-python-connector[psycopg]'")
-    return None
 
 
 def _race(run: Run, processes: Mapping[str, Process], way: str) -> dict[str, list[dict[str, float]]]:
