@@ -204,7 +204,9 @@ class Held:
         _held.reset(self._token)
 
     def delay(self, now: float, by: float = math.inf) -> float | None:
-        """Return the seconds until the next try, if the last one was refused for now.
+        """Return the seconds until the pool is to come again, for the next try or to be put off once more.
+
+        None if the last one was not refused for now.
 
         Args:
             now: monotonic seconds.
@@ -212,8 +214,8 @@ class Held:
         """
         if self.refused is None:
             return None
-        self.refused.at = min(self.refused.at, by)
-        return max(0.0, self.refused.at - now)
+        self.refused.end_by(by)
+        return max(0.0, self.refused.look(now))
 
 
 class Attempt:
@@ -295,26 +297,27 @@ class Attempt:
         Raises:
             PutOff: a pool schedules it.
         """
-        seconds = self._seconds_to_wait()
-        if seconds > 0:
+        while (seconds := self._seconds_to_wait()) > 0:
             time.sleep(seconds)
 
     async def pause_async(self) -> None:
         """As `pause`, on the event loop."""
-        seconds = self._seconds_to_wait()
-        if seconds > 0:
+        while (seconds := self._seconds_to_wait()) > 0:  # noqa: ASYNC110 (nobody knows when it is time)
             await asyncio.sleep(seconds)
 
     def _seconds_to_wait(self) -> float:
+        """Return the seconds until it is time, or until the next look at whether it is."""
         course = self._course
         if course is None or not course.has_waited:
             return 0.0
-        seconds = course.at - time.monotonic()
+        now = time.monotonic()
+        seconds = course.look(now)
         if seconds <= 0:
             return 0.0
-        if not course.refusals:
+        if not course.is_announced:
+            course.is_announced = True
             message = "%s: the first try comes in %.2f s"
-            _telemetry.record("connect_put_off", logging.DEBUG, message, self.host, seconds)
+            _telemetry.record("connect_put_off", logging.DEBUG, message, self.host, course.at - now)
         if self._held is not None:
             raise PutOff(seconds)
         return seconds
@@ -358,6 +361,8 @@ class Attempt:
             self._route.end_by(end)
         if end < self._deadline:
             self._deadline = end
+            if self._course is not None:
+                self._course.leave()
             self._course = self._course_of(self._plan.config)  # with less time a turn comes sooner
 
     def arguments(self) -> dict[str, Any]:
@@ -553,7 +558,7 @@ class Attempt:
     def connected(self) -> None:
         """Take note of what worked."""
         if self._course is not None:
-            self._course.admitted()
+            self._course.admitted(time.monotonic())
         route = self._route
         if route is not None and self._whole.members:
             changed = self._whole.preference.worked(

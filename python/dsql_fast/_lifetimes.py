@@ -28,6 +28,14 @@ def expiry(created_at: float, max_lifetime: float) -> float:
     return created_at + max_lifetime * (1.0 - _SPREAD * random.random())  # noqa: S311 (a spread, no secret)
 
 
+def first_sweep(period: float) -> float:
+    """Draw the seconds until a pool's first sweep: pools that were opened together must not sweep together.
+
+    From half a period to one and a half: at any part of a period, and never at once.
+    """
+    return period * (0.5 + random.random())  # noqa: S311 (a spread, no secret)
+
+
 def check_period(seconds: float, name: str = "health_check_period") -> float:
     """Check a number of seconds that a pool was given.
 

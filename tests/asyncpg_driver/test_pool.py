@@ -64,6 +64,11 @@ def test_defaults_stay_below_the_sessions_end(cluster: LocalCluster) -> None:
         async with create_pool(**cluster.connect_kwargs(), min_size=1) as pool:
             assert pool._max_inactive_connection_lifetime == 600
             assert pool._health_check_period == HEALTH_CHECK_PERIOD
+            # The first sweep comes at random: pools that are opened together must not sweep together.
+            assert pool._next_sweep is not None
+            first = pool._next_sweep.when() - pool._loop.time()
+            assert 10 < first < 1.5 * HEALTH_CHECK_PERIOD
+            assert first != pytest.approx(HEALTH_CHECK_PERIOD, abs=1e-3)
             left = pool._expire_at[connections(pool)[0]] - time.monotonic()
             assert 0.75 * MAX_LIFETIME - 60 <= left <= MAX_LIFETIME
 

@@ -12,7 +12,8 @@ import pytest
 from psycopg.rows import dict_row
 
 import dsql_fast
-from dsql_fast._lifetimes import HEALTH_CHECK_PERIOD, MAX_LIFETIME, expiry
+from dsql_fast._lifetimes import HEALTH_CHECK_PERIOD, MAX_LIFETIME, expiry, first_sweep
+from dsql_fast.psycopg._pool import _Sweep
 from waiting import eventually
 
 if TYPE_CHECKING:
@@ -315,3 +316,34 @@ def test_killed_sessions_are_replaced(fresh_cluster: Callable[..., LocalCluster]
                 conn.execute("select 1")
         with pool.connection() as conn:
             assert conn.execute("select 1").fetchone() == (1,)
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------
+
+
+def test_first_sweeps_come_at_any_part_of_a_period() -> None:
+    drawn = [first_sweep(30.0) for _ in range(500)]
+    assert all(15.0 <= seconds < 45.0 for seconds in drawn)
+    for part in range(6):  # even modulo the period: none of the sixths is empty
+        assert any(part * 5 <= seconds % 30.0 < part * 5 + 5 for seconds in drawn)
+
+
+def test_pools_that_are_opened_together_do_not_sweep_together(cluster: LocalCluster) -> None:
+    at = set()
+    for _ in range(3):
+        with dsql_fast.ConnectionPool(**cluster.connect_kwargs(), min_size=0, max_size=1) as pool:
+            pool.wait()
+            eventually(lambda: sweep_of(pool) is not None)
+            ahead = sweep_of(pool)
+            assert ahead is not None
+            assert 10.0 < ahead <= 45.0
+            at.add(ahead)
+    assert len(at) == 3
+
+
+def sweep_of(pool: dsql_fast.ConnectionPool[Any]) -> float | None:
+    """Seconds until the sweep that is scheduled."""
+    for task in list(pool._sched._queue):
+        if isinstance(getattr(task.action, "__self__", None), _Sweep):
+            return float(task.time) - time.monotonic()
+    return None

@@ -12,6 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 import dsql_fast
+from dsql_fast.psycopg._pool_async import _Sweep
 from waiting import eventually_async
 
 if TYPE_CHECKING:
@@ -177,3 +178,27 @@ def test_bare_psycopg_pool_by_pool_kwargs(cluster: LocalCluster) -> None:
             assert type(conn) is dsql_fast.AsyncConnection
 
     asyncio.run(main())
+
+
+def test_pools_that_are_opened_together_do_not_sweep_together(cluster: LocalCluster) -> None:
+    async def main() -> None:
+        at = set()
+        for _ in range(3):
+            async with dsql_fast.AsyncConnectionPool(**cluster.connect_kwargs(), min_size=0, max_size=1) as pool:
+                await pool.wait()
+                await eventually_async(lambda: sweep_of(pool) is not None)
+                ahead = sweep_of(pool)
+                assert ahead is not None
+                assert 10.0 < ahead <= 45.0
+                at.add(ahead)
+        assert len(at) == 3
+
+    asyncio.run(main())
+
+
+def sweep_of(pool: dsql_fast.AsyncConnectionPool[Any]) -> float | None:
+    """Seconds until the sweep that is scheduled."""
+    for task in list(pool._sched._queue):
+        if isinstance(getattr(task.action, "__self__", None), _Sweep):
+            return float(task.time) - time.monotonic()
+    return None

@@ -23,7 +23,7 @@ from .. import _telemetry
 from .._config import parse_config
 from .._credentials import concealed
 from .._errors import without_frames
-from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period, expiry
+from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period, expiry, first_sweep
 from .._run import run_transaction_async
 from ._connection import Connection, checked_dsn, connect, settings_of
 
@@ -137,7 +137,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg ships no types
 
     async def _initialize(self) -> None:
         await super()._initialize()
-        self._sweep_later()
+        self._sweep_later(first_sweep(self._health_check_period))
 
     async def close(self) -> None:
         """As in asyncpg: wait until all connections are given back, and close them."""
@@ -242,11 +242,12 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg ships no types
             # Whose place it was to take is closed.
             self._close_soon(self._ready.pop(0))
 
-    def _sweep_later(self) -> None:
+    def _sweep_later(self, seconds: float | None = None) -> None:
         if self.is_closing():
             return
         # Not by a task, nor by a reference to the pool: one that nobody closes must be able to go.
-        self._next_sweep = self._loop.call_later(self._health_check_period, _sweep_of, weakref.ref(self))
+        delay = seconds or self._health_check_period
+        self._next_sweep = self._loop.call_later(delay, _sweep_of, weakref.ref(self))
 
     async def _replace(self, holder: Any, old: Any) -> None:
         """Open a successor, and put it where the old connection is, or lay it ready for when that comes back."""

@@ -16,7 +16,7 @@ from psycopg_pool.pool import AddConnection, MaintenanceTask, Schedule
 
 from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
-from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
+from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period, first_sweep
 from .._run import run_transaction
 from ._checkout import Checkout
 from ._connection import Connection, with_tokens
@@ -217,7 +217,8 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
         reconnect_timeout: seconds until a failing reconnection is given up; default 300.
         reconnect_failed: called then.
         num_workers: threads that connect; default 3.
-        health_check_period: seconds between two sweeps; default 30.
+        health_check_period: seconds between two sweeps; default 30. The first comes at random, after a half to one
+            and a half of it.
         **connection: the settings of `Connection.connect` (``region``, ``user``, ``credentials``, ...).
 
     Raises:
@@ -348,7 +349,7 @@ class ConnectionPool(RefreshingPool, TokenPool[CT]):
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()
-        self.run_task(Schedule(self, _Sweep(self), self.health_check_period))
+        self.run_task(Schedule(self, _Sweep(self), first_sweep(self.health_check_period)))
 
     def _add_to_pool(self, conn: CT) -> None:
         _Theirs._add_to_pool(self, conn)

@@ -16,7 +16,7 @@ from psycopg_pool.pool_async import AddConnection, MaintenanceTask, Schedule
 
 from .._connecting import Held, PutOff
 from .._errors import ConfigError, without_frames
-from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period
+from .._lifetimes import HEALTH_CHECK_PERIOD, MAX_IDLE, MAX_LIFETIME, check_period, first_sweep
 from .._run import run_transaction_async
 from ._checkout import AsyncCheckout
 from ._connection import AsyncConnection, with_tokens
@@ -220,7 +220,8 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
         reconnect_timeout: seconds until a failing reconnection is given up; default 300.
         reconnect_failed: called then.
         num_workers: tasks that connect; default 3.
-        health_check_period: seconds between two sweeps; default 30.
+        health_check_period: seconds between two sweeps; default 30. The first comes at random, after a half to one
+            and a half of it.
         **connection: the settings of `AsyncConnection.connect` (``region``, ``user``, ``credentials``, ...).
 
     Raises:
@@ -362,7 +363,7 @@ class AsyncConnectionPool(RefreshingPool, AsyncTokenPool[ACT]):
 
     def _start_initial_tasks(self) -> None:
         super()._start_initial_tasks()
-        self.run_task(Schedule(self, _Sweep(self), self.health_check_period))
+        self.run_task(Schedule(self, _Sweep(self), first_sweep(self.health_check_period)))
 
     async def _add_to_pool(self, conn: ACT) -> None:
         await super()._add_to_pool(conn)
