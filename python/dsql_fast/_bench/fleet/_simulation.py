@@ -178,5 +178,3 @@ def connect_all(  # noqa: PLR0917 (what a run is made of)
             wait = caller.look(now)
         heapq.heappush(ahead, (now + wait, number, since, process, caller))
     return result
-
-
