@@ -63,7 +63,7 @@ _BRISK = 0.01
 _FORGOTTEN = 2 * _LONGEST
 
 # Who waits looks again after such a share of the time, but not before so many seconds: what the process learns
-# meanwhile may bring his try forward. (Half of the time, and 2,000 connections take 1.29 instead of 1.09.)
+# meanwhile may bring his try forward. (Half of the time, and 2,000 connections take 1.28 instead of 1.10.)
 _LOOK_SHARE = 0.2
 _LOOK = 0.25
 
