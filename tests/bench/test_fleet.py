@@ -12,7 +12,7 @@ import pytest
 from dsql_fast._bench.fleet import Report, run
 from dsql_fast._bench.fleet._admission import Cluster, Limits
 from dsql_fast._bench.fleet._against_local import compare
-from dsql_fast._bench.fleet._plot import write_plot
+from dsql_fast._bench.fleet._plot import plots
 from dsql_fast._bench.fleet._policies import POLICIES, FullJitter, Ours, PsycopgPool
 from dsql_fast._bench.fleet._scenarios import SCENARIOS, all_cut, cold_start, failover, steady, wave
 from dsql_fast._bench.fleet._simulation import Fleet
@@ -149,14 +149,13 @@ def test_a_report_is_plain_values(tmp_path: Path) -> None:
     assert dumps(asdict(report))
     assert len(said) == len(report.outcomes)
     plotted = [outcome for outcome in report.outcomes if outcome.connections == 1_200]
-    paths = tmp_path / "a.svg", tmp_path / "b.svg"
-    for path in paths:
-        write_plot(plotted, path)
-    svg = paths[0].read_text()
-    assert svg == paths[1].read_text()
-    assert "<svg" in svg
-    for policy in POLICIES:
-        assert policy.name in svg
+    drawn = plots(plotted)
+    assert drawn == plots(plotted)
+    assert list(drawn) == ["", "-dark"]
+    for svg in drawn.values():
+        assert "<svg" in svg
+        for policy in POLICIES:
+            assert policy.name in svg
 
 
 # --- beside real connects -----------------------------------------------------------------------------------

@@ -20,11 +20,17 @@ TITLES = {
     "conflicts": "Transactions that conflict: what is committed",
     "bulk": "Many rows into a table",
     "local": "A local cluster",
+    "fleet": "A fleet at the cluster's rate, simulated",
 }
 """By name, what each measures; in the order in which they are run."""
 
 # Python has words of its own.
-_MODULES = {"asyncio": "asyncio_connects", "import": "cold_start", "local": "local_cluster"}
+_MODULES = {
+    "asyncio": "asyncio_connects",
+    "import": "cold_start",
+    "local": "local_cluster",
+    "fleet": "fleet._measure",
+}
 
 
 def bench(name: str) -> Callable[[Run], None]:

@@ -39,6 +39,7 @@ class Run:
         on_progress: told what is being done, and which part of it is done (0 to 1; None: unknown).
         figures: what was found so far.
         skips: what was skipped.
+        plots: further charts, by a word for their file's name: each gives SVG by what the name ends with.
         samples: the raw values behind the figures, by contestant, for pyperf.
     """
 
@@ -51,6 +52,7 @@ class Run:
     figures: list[Figure] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     samples: dict[str, Samples] = field(default_factory=dict)
+    plots: dict[str, Callable[[], dict[str, str]]] = field(default_factory=dict)
 
     def wants(self, peer: str) -> bool:
         """Whether to compare with a peer."""

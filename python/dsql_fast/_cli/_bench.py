@@ -174,5 +174,9 @@ def _write(args: argparse.Namespace, found: Mapping[str, object], runs: Mapping[
         write_suite(args.pyperf, runs)
     if args.plot is not None:
         from dsql_fast._bench._charts import draw
+        from dsql_fast._bench._drawing import written
 
         draw(found, args.plot)
+        for run_ in runs.values():
+            for word, plots in run_.plots.items():
+                written(args.plot.with_name(f"{args.plot.stem}-{word}{args.plot.suffix}"), plots())
