@@ -26,6 +26,7 @@
 
 use std::ops::Range;
 use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -82,6 +83,8 @@ pub struct Cache<T, W> {
 #[derive(Debug)]
 struct Shared<T, W> {
     entry: ArcSwapOption<Entry<T>>,
+    /// Grows after each change of `entry`.
+    generation: AtomicU64,
     desk: ArcSwap<Desk<W>>,
     lease_timeout: Millis,
 }
@@ -93,6 +96,7 @@ impl<T, W> Cache<T, W> {
         Self {
             shared: Arc::new(Shared {
                 entry: ArcSwapOption::empty(),
+                generation: AtomicU64::new(0),
                 desk: ArcSwap::from_pointee(Desk::new()),
                 lease_timeout,
             }),
@@ -109,6 +113,23 @@ impl<T, W> Cache<T, W> {
             Some(entry) if entry.is_fresh(now) => Some(read(&entry.value)),
             _ => None,
         }
+    }
+
+    /// A number that changes with each value that is published or forgotten.
+    ///
+    /// What [`fresh`](Cache::fresh) gave *after* this number was read holds for as long as this number
+    /// does, and may be kept outside until then.
+    #[inline]
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
+    }
+
+    /// The value, through `read`, which is also told from when to when it is fresh.
+    pub fn fresh<R>(&self, read: impl FnOnce(&T, Range<Millis>) -> R) -> Option<R> {
+        let entry = self.shared.entry.load_full()?;
+        let renew_at = entry.valid_from.saturating_add_unsigned(entry.fresh_for);
+        Some(read(&entry.value, entry.valid_from..renew_at))
     }
 
     /// The value for use at `now`, through `read`, or what to do about its absence.
@@ -165,7 +186,7 @@ impl<T, W> Cache<T, W> {
         let desk = self.shared.desk();
         let forgotten = {
             let mut state = desk.state();
-            (state.lease.take(), self.shared.entry.swap(None))
+            (state.lease.take(), self.shared.publish(None))
         };
         drop(forgotten);
     }
@@ -185,6 +206,14 @@ impl<T, W> Cache<T, W> {
 }
 
 impl<T, W> Shared<T, W> {
+    /// Puts another entry in the place of the present one, which it returns. Called under the desk's lock.
+    fn publish(&self, entry: Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
+        let before = self.entry.swap(entry);
+        // After it: whoever sees the new number finds the new entry.
+        self.generation.fetch_add(1, Ordering::Release);
+        before
+    }
+
     /// This process's desk.
     fn desk(&self) -> Arc<Desk<W>> {
         loop {
@@ -217,7 +246,7 @@ impl<T, W> Lease<T, W> {
             state.issued += 1;
             state.failures_in_a_row = 0;
             state.backoff = 0..0;
-            self.shared.entry.swap(entry)
+            self.shared.publish(entry)
         })
     }
 

@@ -9,7 +9,11 @@ pub mod action;
 pub mod cache;
 pub mod credentials;
 mod error;
+#[cfg(feature = "python")]
+mod front;
 mod percent;
+#[cfg(feature = "python")]
+mod plain;
 #[cfg(feature = "python")]
 mod python;
 mod signing_key;

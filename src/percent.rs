@@ -2,7 +2,9 @@
 
 /// Percent-encodes as botocore does (`quote(text, safe='-_.~')`): everything but RFC 3986's
 /// unreserved characters, byte by byte, in capitals.
-pub(crate) fn percent_encode(text: &str, out: &mut String) {
+pub(crate) fn percent_encoded(text: &str) -> String {
+    // As long as it can get, so that no half of a secret is left behind by a growing buffer.
+    let mut out = String::with_capacity(3 * text.len());
     for &byte in text.as_bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             out.push(char::from(byte));
@@ -13,12 +15,6 @@ pub(crate) fn percent_encode(text: &str, out: &mut String) {
             out.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
     }
-}
-
-pub(crate) fn percent_encoded(text: &str) -> String {
-    // As long as it can get, so that no half of a secret is left behind by a growing buffer.
-    let mut out = String::with_capacity(3 * text.len());
-    percent_encode(text, &mut out);
     out
 }
 

@@ -21,6 +21,7 @@ use std::time::SystemTime;
 
 use crate::cache::{self, Cache, Lookup, Millis};
 use crate::error::{Error, Kind};
+use crate::front::Front;
 use crate::timestamp::civil_from_days;
 use crate::token::TokenRequest;
 
@@ -50,6 +51,8 @@ mod _native {
 
     #[pymodule_export]
     use super::{Credentials, Lease, Stats, TokenCache, sign_token};
+    #[pymodule_export]
+    use crate::plain::sign_plain;
 }
 
 /// AWS credentials: an access key, its secret, and a session token where the key is temporary.
@@ -68,7 +71,7 @@ mod _native {
 ///     ConfigError: `expires_at` is naive.
 #[pyclass(frozen, eq, hash, weakref, module = "dsql_fast._native")]
 #[derive(PartialEq, Eq, Hash)]
-struct Credentials(crate::credentials::Credentials);
+pub(crate) struct Credentials(pub(crate) crate::credentials::Credentials);
 
 #[pymethods]
 impl Credentials {
@@ -207,6 +210,8 @@ type Waiter = Arc<Py<PyAny>>;
 #[pyclass(subclass, frozen, weakref, module = "dsql_fast._native")]
 struct TokenCache {
     cache: Cache<Token, Waiter>,
+    /// Stays empty where hits are not to be read from it: with a clock of the caller's, and if `async_only`.
+    front: Front,
     clock: Clock,
     async_only: bool,
 }
@@ -216,6 +221,7 @@ impl TokenCache {
     #[new]
     #[pyo3(signature = (*_args, clock=None, lease_timeout=60.0, async_only=false, **_kwargs))]
     fn new(
+        py: Python<'_>,
         _args: &Bound<'_, PyTuple>,
         clock: Option<Py<PyAny>>,
         lease_timeout: f64,
@@ -229,6 +235,7 @@ impl TokenCache {
         }
         Ok(Self {
             cache: Cache::new(to_millis(lease_timeout)),
+            front: Front::new(py)?,
             clock: Clock(clock),
             async_only,
         })
@@ -238,9 +245,11 @@ impl TokenCache {
     ///
     /// On anything but a hit, what `_on_miss(stale_token_or_None, lease_or_None)` returns.
     fn token<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        match slf.get().hit(slf.py()) {
-            Some(token) => Ok(token.into_any()),
-            None => Self::token_without_hit(slf),
+        let this = slf.get();
+        let generation = this.cache.generation();
+        match this.front.hit(slf.py(), generation, coarse_seconds) {
+            Some(token) => Ok(token),
+            None => Self::token_from_cache(slf),
         }
     }
 
@@ -276,8 +285,9 @@ impl TokenCache {
     }
 
     /// Forgets the token: the next call makes a new one.
-    fn invalidate(&self) {
+    fn invalidate(&self, py: Python<'_>) -> PyResult<()> {
         self.cache.invalidate();
+        self.front.clear(py)
     }
 
     /// What was issued, renewed and failed in this process, and the present token's end.
@@ -298,33 +308,38 @@ impl TokenCache {
 }
 
 impl TokenCache {
-    /// The hit by the system's clock, free of everything that could fail: half of what `token` costs
-    /// beyond an empty method would otherwise be moving the other outcomes through memory.
-    #[inline]
-    fn hit<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
-        if self.clock.0.is_some() || self.async_only {
-            return None;
-        }
-        self.cache
-            .hit(coarse_clock(), |token| token.bind(py).clone())
-    }
-
     #[cold]
     #[inline(never)]
-    fn token_without_hit<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn token_from_cache<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
         let (stale, lease) = if this.async_only {
             (None, None)
         } else {
             match this.lookup(py)? {
-                Lookup::Hit(token) => return Ok(token.into_any()),
+                Lookup::Hit(token) => {
+                    this.keep_in_front(py)?;
+                    return Ok(token.into_any());
+                }
                 Lookup::Stale(token, lease) => (Some(token), Some(this.lease(py, lease))),
                 Lookup::Miss(lease) => (None, Some(this.lease(py, lease))),
                 Lookup::Wait => (None, None),
             }
         };
         slf.call_method1(intern!(py, "_on_miss"), (stale, lease))
+    }
+
+    /// Lets the next hits be read from the front, if there is something new to be read.
+    fn keep_in_front(&self, py: Python<'_>) -> PyResult<()> {
+        let generation = self.cache.generation(); // before what is read
+        if self.clock.0.is_some() || self.front.is_of(generation) {
+            return Ok(());
+        }
+        let kept = |token: &Token, fresh| (token.bind(py).clone(), fresh);
+        match self.cache.fresh(kept) {
+            Some((token, fresh)) => self.front.keep(py, generation, &token, &fresh),
+            None => Ok(()),
+        }
     }
 
     fn lookup<'py>(
@@ -469,17 +484,28 @@ impl Clock {
 
 /// The system's clock to a few milliseconds, at half the price of the exact one.
 #[cfg(target_os = "linux")]
-#[inline]
 fn coarse_clock() -> Millis {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     now.tv_sec * 1_000 + now.tv_nsec / 1_000_000
 }
 
+/// Its whole seconds.
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse_seconds() -> i64 {
+    rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec
+}
+
 /// The system's clock.
 #[cfg(not(target_os = "linux"))]
-#[inline]
 fn coarse_clock() -> Millis {
     system_clock()
+}
+
+/// Its whole seconds.
+#[cfg(not(target_os = "linux"))]
+fn coarse_seconds() -> i64 {
+    system_clock().div_euclid(1_000)
 }
 
 /// The system's clock.
@@ -507,7 +533,7 @@ fn timestamp(name: &str, moment: &Bound<'_, PyDateTime>) -> PyResult<i64> {
 }
 
 /// The whole seconds of a datetime or a number of seconds.
-fn point_in_time(now: &Bound<'_, PyAny>) -> PyResult<i64> {
+pub(crate) fn point_in_time(now: &Bound<'_, PyAny>) -> PyResult<i64> {
     if let Ok(moment) = now.cast::<PyDateTime>() {
         return Ok(timestamp("now", moment)?.div_euclid(1_000_000));
     }

@@ -42,12 +42,10 @@ impl SigningKey {
         self.day == day && *self.region == *region
     }
 
-    /// HMAC-SHA-256 of the pieces of the string to sign.
-    pub(crate) fn sign(&self, pieces: &[&[u8]]) -> [u8; 32] {
+    /// HMAC-SHA-256 of the string to sign.
+    pub(crate) fn sign(&self, text: &[u8]) -> [u8; 32] {
         let mut mac = self.mac.clone();
-        for piece in pieces {
-            mac.update(piece);
-        }
+        mac.update(text);
         mac.finalize().into_bytes().into()
     }
 }

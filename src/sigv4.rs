@@ -2,8 +2,7 @@
 //!
 //! The request is `GET https://<host>/?Action=<action>` for the service `dsql`, with the header
 //! `host` alone and an empty body; its presigned URL without the scheme is the token. Because the
-//! shape never changes, the canonical request is fed to the hash piece by piece, most of it taken
-//! from the token's own text, and nothing but the token is allocated.
+//! shape never changes, there is nothing to sort, and nothing but the token's own buffer is allocated.
 //!
 //! The text is byte for byte what botocore's `SigV4QueryAuth` makes. Order and encoding matter to
 //! that, not to the server: it sorts and decodes before it verifies.
@@ -11,13 +10,10 @@
 //! Source of the format: "Signature Version 4 signing process" in the AWS General Reference, and
 //! `botocore/auth.py`.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::action::Action;
 use crate::credentials::Credentials;
-use crate::percent::percent_encode;
 use crate::timestamp::Timestamp;
 
 const AFTER_HOST: &str = "/?Action=";
@@ -28,10 +24,16 @@ const EXPIRES: &str = "&X-Amz-Expires=";
 const SIGNED_HEADERS: &str = "&X-Amz-SignedHeaders=host";
 const SECURITY_TOKEN: &str = "&X-Amz-Security-Token=";
 const SIGNATURE: &str = "&X-Amz-Signature=";
+/// The first lines of the canonical request: the method and the path.
+const CANONICAL_START: &str = "GET\n/\n";
+const BEFORE_CANONICAL_HOST: &str = "\nhost:";
 /// What follows the host's value in the canonical request: end of the headers, their names, and the
 /// SHA-256 of an empty body.
 const CANONICAL_END: &str =
     "\n\nhost\ne3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+/// The string to sign begins with it; the time, the scope and the request's hash follow.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256\n";
+const SCOPE_END: &str = "/dsql/aws4_request\n";
 
 /// What one token is signed for. The caller has checked it: see
 /// [`TokenRequest`](crate::token::TokenRequest).
@@ -46,43 +48,58 @@ pub(crate) struct Presign<'a> {
 
 impl Presign<'_> {
     /// The token's text.
+    ///
+    /// What is hashed and what is signed are written behind the text, in the same buffer, and cut off
+    /// again: two runs of bytes, each hashed in one go, cost less than a dozen pieces that the hash
+    /// has to put together, and nothing else is allocated.
     pub(crate) fn sign(&self, credentials: &Credentials) -> String {
+        let session_token = credentials.session_token_encoded();
         let mut text = String::with_capacity(self.capacity(credentials));
         text.push_str(self.host);
         text.push_str(AFTER_HOST);
-        self.write_query(credentials, &mut text);
-
-        let session_token = credentials.session_token_encoded();
-        let hash = self.canonical_hash(&text[self.host.len() + 2..], session_token);
-
+        let query = self.host.len() + 2..self.write_query(credentials, &mut text);
         text.push_str(SIGNED_HEADERS);
         if let Some(token) = session_token {
             text.push_str(SECURITY_TOKEN);
             text.push_str(token);
         }
         text.push_str(SIGNATURE);
-        let date_time = self.signed_at.date_time();
-        let key = credentials.signing_key(self.signed_at.day, self.region);
-        let signature = key.sign(&[
-            b"AWS4-HMAC-SHA256\n",
-            date_time.as_bytes(),
-            b"\n",
-            self.signed_at.date().as_bytes(),
-            b"/",
-            self.region.as_bytes(),
-            b"/dsql/aws4_request\n",
-            &hex(&hash),
-        ]);
-        push_ascii(&mut text, &hex(&signature));
+        let end = text.len();
+
+        text.push_str(CANONICAL_START);
+        text.extend_from_within(query);
+        if let Some(token) = session_token {
+            // Sorted: here it stands before `X-Amz-SignedHeaders`, in botocore's URL after it.
+            text.push_str(SECURITY_TOKEN);
+            text.push_str(token);
+        }
+        text.push_str(SIGNED_HEADERS);
+        text.push_str(BEFORE_CANONICAL_HOST);
+        text.push_str(self.host);
+        text.push_str(CANONICAL_END);
+        let hash = Sha256::digest(&text.as_bytes()[end..]);
+
+        text.truncate(end);
+        text.push_str(ALGORITHM);
+        text.push_str(self.signed_at.date_time());
+        text.push('\n');
+        text.push_str(self.signed_at.date());
+        text.push('/');
+        text.push_str(self.region);
+        text.push_str(SCOPE_END);
+        push_hex(&mut text, &hash.into());
+        let signature = credentials.sign(self.signed_at.day, self.region, &text.as_bytes()[end..]);
+
+        text.truncate(end);
+        push_hex(&mut text, &signature);
         text
     }
 
-    /// The query up to where canonical form and token part ways: the canonical one has the session
-    /// token before `X-Amz-SignedHeaders` (it is sorted), botocore's URL has it after.
-    fn write_query(&self, credentials: &Credentials, text: &mut String) {
+    /// The query up to where canonical form and token part ways; returns where that is.
+    fn write_query(&self, credentials: &Credentials, text: &mut String) -> usize {
         text.push_str(self.action.as_str());
         text.push_str(AFTER_ACTION);
-        percent_encode(credentials.access_key_id(), text);
+        text.push_str(credentials.access_key_id_encoded());
         text.push_str("%2F");
         text.push_str(self.signed_at.date());
         text.push_str("%2F");
@@ -90,49 +107,50 @@ impl Presign<'_> {
         text.push_str(AFTER_REGION);
         text.push_str(self.signed_at.date_time());
         text.push_str(EXPIRES);
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}", self.expires_in);
+        push_number(text, self.expires_in);
+        text.len()
     }
 
-    /// The hash of the canonical request, whose query begins with `query`.
-    fn canonical_hash(&self, query: &str, session_token: Option<&str>) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update("GET\n/\n");
-        hash.update(query);
-        if let Some(token) = session_token {
-            hash.update(SECURITY_TOKEN);
-            hash.update(token);
-        }
-        hash.update(SIGNED_HEADERS);
-        hash.update("\nhost:");
-        hash.update(self.host);
-        hash.update(CANONICAL_END);
-        hash.finalize().into()
-    }
-
-    /// Room for the whole text, so that it is allocated once.
+    /// Room for the whole text and, behind it, for the canonical request, which is the longer of the
+    /// two that are written there: so that it is allocated once.
     fn capacity(&self, credentials: &Credentials) -> usize {
         /// All the fixed pieces, the longest action, dates, lifetime and signature, rounded up.
         const FIXED: usize = 320;
-        /// One byte becomes `%XX` at worst.
-        const ENCODED: usize = 3;
         let token = credentials.session_token_encoded().unwrap_or_default();
-        FIXED
+        2 * (FIXED
             + self.host.len()
             + self.region.len()
-            + ENCODED * credentials.access_key_id().len()
-            + token.len()
+            + credentials.access_key_id_encoded().len()
+            + token.len())
     }
 }
 
-fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+/// Lower-case hexadecimal.
+fn push_hex(text: &mut String, bytes: &[u8; 32]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = [0; 64];
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+    let mut hex = [0; 64];
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    out
+    push_ascii(text, &hex);
+}
+
+/// Decimal; a quarter of what `write!` takes.
+fn push_number(text: &mut String, mut number: u32) {
+    const LONGEST: usize = 10; // u32::MAX
+    let mut digits = [0; LONGEST];
+    let mut start = LONGEST;
+    loop {
+        start -= 1;
+        // A remainder of ten fits in a byte.
+        digits[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 || start == 0 {
+            break;
+        }
+    }
+    push_ascii(text, &digits[start..]);
 }
 
 fn push_ascii(text: &mut String, ascii: &[u8]) {

@@ -7,7 +7,7 @@ from typing_extensions import Self, disjoint_base
 # Editors show these docstrings, not those of the compiled module, which are in src/python.rs in full.
 # ruff: noqa: PYI021
 
-__all__ = ["Credentials", "Lease", "Stats", "TokenCache", "__version__", "sign_token"]
+__all__ = ["Credentials", "Lease", "Stats", "TokenCache", "__version__", "sign_plain", "sign_token"]
 
 __version__: str
 
@@ -34,6 +34,17 @@ class Credentials:
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, _memo: object) -> Self: ...
     def __reduce_ex__(self, _protocol: object) -> NoReturn: ...
+
+def sign_plain(
+    host: object,
+    region: object,
+    user: object,
+    expires_in: object,
+    credentials: object,
+    now: object,
+    /,
+) -> str | None:
+    """`generate_token` where nothing is to be looked up or refused; else None."""
 
 def sign_token(
     credentials: Credentials,

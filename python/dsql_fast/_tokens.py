@@ -24,7 +24,7 @@ from . import _telemetry
 from ._credentials import Credentials, credentials_provider, profile_region
 from ._endpoint import Endpoint, resolve_endpoint
 from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, linked, without_frames
-from ._native import Lease, TokenCache, sign_token
+from ._native import Lease, TokenCache, sign_plain, sign_token
 from ._token_request import DEFAULT_LIFETIME, action_for, lifetime_from
 from ._waiting import Inside, remember, wake
 
@@ -83,6 +83,10 @@ def generate_token(
         ConfigError: an argument cannot be used.
         CredentialsError: no usable credentials.
     """
+    plain = sign_plain(host, region, user, expires_in, credentials, now)
+    if plain is not None:
+        return plain
+    # Something is to be looked up, or is wrong: then it is said here what.
     try:
         lifetime = lifetime_from(expires_in, "expires_in")
         action = action_for(user)

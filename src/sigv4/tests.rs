@@ -117,7 +117,9 @@ fn the_text_is_allocated_once() {
             signed_at: Timestamp::from_unix(END_OF_TIME - 1).unwrap(),
         };
         let room = presign.capacity(&credentials);
-        assert!(presign.sign(&credentials).len() <= room);
+        // A buffer that had grown would have another one.
+        let text = presign.sign(&credentials);
+        assert_eq!(text.capacity(), String::with_capacity(room).capacity());
     }
 }
 
@@ -242,20 +244,22 @@ fn aws_signing_suite() {
 
         // The canonical request's hash, in a string to sign of our making.
         let canonical = read("query-canonical-request.txt");
-        let hash = hex(&Sha256::digest(&canonical).into());
+        let mut hash = String::new();
+        push_hex(&mut hash, &Sha256::digest(&canonical).into());
         let string_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}/{region}/{service}/aws4_request\n{}",
             at.date_time(),
             at.date(),
-            std::str::from_utf8(&hash).unwrap(),
+            hash,
         );
         assert_eq!(string_to_sign, read("query-string-to-sign.txt"), "{path:?}");
 
         let secret = text("/credentials/secret_access_key").unwrap();
         let key = SigningKey::derive_for(secret, at.day, region, service);
-        let signature = hex(&key.sign(&[string_to_sign.as_bytes()]));
+        let mut signature = String::new();
+        push_hex(&mut signature, &key.sign(string_to_sign.as_bytes()));
         let expected = read("query-signature.txt");
-        assert_eq!(signature, expected.trim().as_bytes(), "{path:?}");
+        assert_eq!(signature, expected.trim(), "{path:?}");
 
         let query = canonical.lines().nth(2).unwrap();
         let credential = format!(
