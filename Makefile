@@ -28,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all dev fmt lint types test-rust bench report wheel clean \
+.PHONY: help demo test test-all dev fmt lint types test-rust bench bench-guard bench-guard-update bench-threads report wheel clean \
 	python-freethreaded test-freethreaded wheel-freethreaded
 
 help:  ## List the targets
@@ -85,6 +85,15 @@ bench: dev  ## Measure: ratios against named peers, in one run
 
 report: dev  ## Write the pages' figures and README's chart from docs/performance/figures.json
 	$(BIN)/python tools/performance_report.py
+
+bench-guard: dev  ## Count instructions of a hit, a signature, a connect; fail beyond the baseline
+	$(BIN)/python benches/guard
+
+bench-guard-update: dev  ## Write those counts as the baseline
+	$(BIN)/python benches/guard --update
+
+bench-threads: dev  ## Hits a second of the core alone, by one thread and by two, as JSON
+	cargo bench --locked --quiet --no-default-features --bench native -- threads
 
 wheel: dev  ## Build the wheel into dist/
 	$(BIN)/maturin build --release --locked --out $(DIST)

@@ -73,33 +73,21 @@ fn action_for(user: &str) -> Option<Action> {
 
 /// The Region of a host in lower case: its own, or the one given where the host does not tell.
 fn region_of<'a>(host: &'a str, given: Option<&'a str>) -> Option<&'a str> {
-    let told = told_by(host)?;
-    match (told, given) {
-        (Some(told), None) => Some(told),
-        (told, Some(given)) if told.is_none_or(|told| told == given) => {
-            (!given.starts_with('-') && !given.ends_with('-')).then_some(given)
-        }
-        _ => None,
+    // A name of one label may be a cluster's id, and one with an empty label is none.
+    if !host.contains('.') || host.contains("..") {
+        return None;
     }
+    let told = told_by(host);
+    let Some(given) = given else { return told };
+    let contradicts = told.is_some_and(|told| told != given);
+    let is_code = !given.starts_with('-') && !given.ends_with('-');
+    (is_code && !contradicts).then_some(given)
 }
 
-/// The Region that a host tells, if it does: `<id>.dsql.<region>.on.aws`, or `dsql-<suffix>`.
-/// `None` where the host is none, as with an empty label, or is no more than a cluster's id.
-fn told_by(host: &str) -> Option<Option<&str>> {
-    let mut labels = ["", "", "", "", ""];
-    let mut count = 0;
-    for label in host.split('.') {
-        if label.is_empty() {
-            return None;
-        }
-        if let Some(place) = labels.get_mut(count) {
-            *place = label;
-        }
-        count += 1;
-    }
-    let [_, service, region, on, aws] = labels;
-    let is_ours = count == 5 && on == "on" && aws == "aws";
-    let tells = is_ours && (service == "dsql" || service.starts_with("dsql-"));
-    // A name of one label may be a cluster's id.
-    (count > 1).then_some(tells.then_some(region))
+/// The Region that a host tells: `<id>.dsql.<region>.on.aws`, or `<id>.dsql-<suffix>.<region>.on.aws`.
+fn told_by(host: &str) -> Option<&str> {
+    let (_, rest) = host.strip_suffix(".on.aws")?.split_once('.')?;
+    let (service, region) = rest.split_once('.')?;
+    let is_ours = service == "dsql" || service.starts_with("dsql-");
+    (is_ours && !region.contains('.')).then_some(region)
 }

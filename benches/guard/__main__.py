@@ -1,16 +1,16 @@
 """Count the instructions of a hit, a signature and a connect, and hold them against those committed.
 
 `python benches/guard [--update] [--only NAME ...] [--baseline FILE]`, or `make bench-guard`. Counts are valgrind's
-(callgrind): of two runs the difference, so that what is done once falls out, and the same in each run to a part in
-a thousand. They say nothing about time, but every instruction that a change adds shows on any machine, however busy.
+(callgrind): of two runs the difference, so that what is done once falls out, and the same in each run to a
+part in a thousand. They say nothing about time, but what a change adds shows, however busy the machine.
 
 - hit: ``TokenSource.token()``, with the interpreter's own share of a call.
 - sign: one token checked and signed by the core, without Python and without the hash: valgrind knows no SHA
   instructions, and the software that stands in for them would be nine tenths of it all.
 - connect: what the package does for one connect, without psycopg's own part.
 
-Exits with 0 when all hold, 1 when one needs more than it may, 2 when nothing can be said: no valgrind, or no baseline
-for this Python and this rustc, whose code is part of what is counted.
+Exits with 0 when all hold, 1 when one needs more than it may, 2 when nothing can be said: no valgrind, or no
+baseline for this Python and this rustc, whose code is part of what is counted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -44,26 +48,36 @@ def main() -> int:
     parser.add_argument("--baseline", type=Path, default=HERE / "baseline.json", metavar="FILE")
     chosen = parser.parse_args()
     try:
-        valgrind = _found("valgrind", "install it: apt-get install valgrind")
-        versions = _versions()
-        baselines = json.loads(chosen.baseline.read_text()) if chosen.baseline.exists() else {}
-        baseline = baselines.get(versions, {})
-        lacking = [name for name in chosen.only if name not in baseline]
-        if lacking and not chosen.update:
-            raise NoAnswer(
-                f"no baseline for {' and '.join(lacking)} with {versions}: check out the commit that is to be the "
-                "measure, run `make bench-guard-update` there, and commit what it writes"
-            )
-        counts = {name: _count(valgrind, name) for name in chosen.only}
+        return _update(chosen.baseline, chosen.only) if chosen.update else _check(chosen.baseline, chosen.only)
     except NoAnswer as reason:
         print(f"bench-guard: {reason}", file=sys.stderr)
         return _NO_ANSWER
-    if chosen.update:
-        baselines[versions] = {**baseline, **counts}
-        chosen.baseline.write_text(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
-        print(f"{chosen.baseline}: {versions}: {counts}")
-        return 0
-    return max(_judged(name, count, baseline[name]) for name, count in counts.items())
+
+
+def _update(path: Path, names: Sequence[str]) -> int:
+    versions = _versions()
+    baselines = json.loads(path.read_text()) if path.exists() else {}
+    baselines[versions] = {**baselines.get(versions, {}), **_counts(names)}
+    path.write_text(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
+    print(f"{path}: {versions}: {baselines[versions]}")
+    return 0
+
+
+def _check(path: Path, names: Sequence[str]) -> int:
+    versions = _versions()
+    baseline = json.loads(path.read_text()).get(versions, {}) if path.exists() else {}
+    lacking = [name for name in names if name not in baseline]
+    if lacking:
+        raise NoAnswer(
+            f"no baseline for {', '.join(lacking)} with {versions}: check out the commit to compare with, "
+            "run `make bench-guard-update` there, and commit what it writes"
+        )
+    return max(_judged(name, count, baseline[name]) for name, count in _counts(names).items())
+
+
+def _counts(names: Sequence[str]) -> dict[str, int]:
+    valgrind = _found("valgrind", "install it: apt-get install valgrind")
+    return {name: _count(valgrind, name) for name in names}
 
 
 def _judged(name: str, count: int, before: int) -> int:
@@ -79,9 +93,7 @@ def _judged(name: str, count: int, before: int) -> int:
 
 
 def _versions() -> str:
-    rustc = subprocess.run(
-        [_found("rustc", "install Rust"), "--version"], capture_output=True, text=True, check=True
-    ).stdout.split()
+    rustc = _output([_found("rustc", "install Rust"), "--version"], dict(os.environ)).split()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return f"{python}, rustc {rustc[1]}, {platform.machine()}"
 
@@ -94,7 +106,7 @@ def _count(valgrind: str, name: str) -> int:
         command = [sys.executable, str(HERE / "workloads.py"), name]
     calls = _CALLS[name]
     # Python compiles what was not compiled yet, and keeps it: not in one of the two runs.
-    subprocess.run([*command, "1"], env=_environment(), check=True)
+    _output([*command, "1"], _environment())
     fewer, more = (_instructions(valgrind, [*command, str(times * calls)]) for times in (1, 2))
     return round((more - fewer) / calls)
 
@@ -103,15 +115,10 @@ def _native() -> str:
     """Build the core's program, with the names of its functions, and return where it is."""
     # Beside the ordinary build: with other flags in the same place each would undo the other.
     command = ["build", "--release", "--locked", "--no-default-features", "--bench", "native"]
-    built = subprocess.run(
-        [_found("cargo", "install Rust"), *command, "--target-dir", "target/guard", "--message-format", "json"],
-        cwd=ROOT,
-        env={**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "none"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    messages = map(json.loads, built.stdout.splitlines())
+    place = ["--target-dir", str(ROOT / "target" / "guard"), "--message-format", "json"]
+    environment = {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "none"}
+    built = _output([_found("cargo", "install Rust"), *command, *place], environment)
+    messages = map(json.loads, built.splitlines())
     return next(
         str(message["executable"])
         for message in messages
@@ -124,9 +131,7 @@ def _instructions(valgrind: str, command: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         tool = [valgrind, "--tool=callgrind", "--compress-strings=no", f"--callgrind-out-file={out}"]
-        ran = subprocess.run([*tool, *command], env=_environment(), capture_output=True, text=True, check=False)
-        if ran.returncode != 0 or not out.exists():
-            raise NoAnswer(f"{' '.join(command)} failed under valgrind:\n{ran.stderr}")
+        _output([*tool, *command], _environment())
         return _total(out.read_text(), without="sha2::sha256::compress256")
 
 
@@ -149,6 +154,13 @@ def _total(callgrind: str, without: str) -> int:
                 total += int(line.split()[1])
             is_call = False
     return total
+
+
+def _output(command: list[str], environment: dict[str, str]) -> str:
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise NoAnswer(f"{' '.join(command)} failed:\n{ran.stderr}")
+    return ran.stdout
 
 
 def _found(program: str, advice: str) -> str:

@@ -30,14 +30,14 @@ def connect(count: int) -> None:
     os.environ.update(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE", AWS_SECRET_ACCESS_KEY="made-up")
     import psycopg
 
-    def answered(_cls: type, _conninfo: str = "", **_kwargs: Any) -> None:
+    def answered(*_args: Any, **_kwargs: Any) -> None:
         return None
 
     psycopg.Connection.connect = classmethod(answered)  # type: ignore[method-assign, assignment]
     import dsql_fast
 
     for number in range(20 + count):
-        if number == 20:  # noqa: PLR2004 (what is done once is done)
+        if number == 20:
             gc.collect()
             gc.disable()
         dsql_fast.connect(_HOST, user="app", dbname="postgres", autocommit=True)
