@@ -54,59 +54,61 @@ impl Presign<'_> {
     /// has to put together, and nothing else is allocated.
     pub(crate) fn sign(&self, credentials: &Credentials) -> String {
         let session_token = credentials.session_token_encoded();
-        let mut text = String::with_capacity(self.capacity(credentials));
-        text.push_str(self.host);
-        text.push_str(AFTER_HOST);
+        let mut text = Vec::with_capacity(self.capacity(credentials));
+        push(&mut text, self.host);
+        push(&mut text, AFTER_HOST);
+        // From `Action` on.
         let query = self.host.len() + 2..self.write_query(credentials, &mut text);
-        text.push_str(SIGNED_HEADERS);
+        push(&mut text, SIGNED_HEADERS);
         if let Some(token) = session_token {
-            text.push_str(SECURITY_TOKEN);
-            text.push_str(token);
+            push(&mut text, SECURITY_TOKEN);
+            push(&mut text, token);
         }
-        text.push_str(SIGNATURE);
+        push(&mut text, SIGNATURE);
         let end = text.len();
 
-        text.push_str(CANONICAL_START);
+        push(&mut text, CANONICAL_START);
         text.extend_from_within(query);
         if let Some(token) = session_token {
             // Sorted: here it stands before `X-Amz-SignedHeaders`, in botocore's URL after it.
-            text.push_str(SECURITY_TOKEN);
-            text.push_str(token);
+            push(&mut text, SECURITY_TOKEN);
+            push(&mut text, token);
         }
-        text.push_str(SIGNED_HEADERS);
-        text.push_str(BEFORE_CANONICAL_HOST);
-        text.push_str(self.host);
-        text.push_str(CANONICAL_END);
-        let hash = Sha256::digest(&text.as_bytes()[end..]);
+        push(&mut text, SIGNED_HEADERS);
+        push(&mut text, BEFORE_CANONICAL_HOST);
+        push(&mut text, self.host);
+        push(&mut text, CANONICAL_END);
+        let hash = Sha256::digest(&text[end..]);
 
         text.truncate(end);
-        text.push_str(ALGORITHM);
-        text.push_str(self.signed_at.date_time());
-        text.push('\n');
-        text.push_str(self.signed_at.date());
-        text.push('/');
-        text.push_str(self.region);
-        text.push_str(SCOPE_END);
+        push(&mut text, ALGORITHM);
+        push(&mut text, self.signed_at.date_time());
+        push(&mut text, "\n");
+        push(&mut text, self.signed_at.date());
+        push(&mut text, "/");
+        push(&mut text, self.region);
+        push(&mut text, SCOPE_END);
         push_hex(&mut text, &hash.into());
-        let signature = credentials.sign(self.signed_at.day, self.region, &text.as_bytes()[end..]);
+        let signature = credentials.sign(self.signed_at.day, self.region, &text[end..]);
 
         text.truncate(end);
         push_hex(&mut text, &signature);
-        text
+        // All of it came from text or is ASCII.
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// The query up to where canonical form and token part ways; returns where that is.
-    fn write_query(&self, credentials: &Credentials, text: &mut String) -> usize {
-        text.push_str(self.action.as_str());
-        text.push_str(AFTER_ACTION);
-        text.push_str(credentials.access_key_id_encoded());
-        text.push_str("%2F");
-        text.push_str(self.signed_at.date());
-        text.push_str("%2F");
-        text.push_str(self.region);
-        text.push_str(AFTER_REGION);
-        text.push_str(self.signed_at.date_time());
-        text.push_str(EXPIRES);
+    fn write_query(&self, credentials: &Credentials, text: &mut Vec<u8>) -> usize {
+        push(text, self.action.as_str());
+        push(text, AFTER_ACTION);
+        push(text, credentials.access_key_id_encoded());
+        push(text, "%2F");
+        push(text, self.signed_at.date());
+        push(text, "%2F");
+        push(text, self.region);
+        push(text, AFTER_REGION);
+        push(text, self.signed_at.date_time());
+        push(text, EXPIRES);
         push_number(text, self.expires_in);
         text.len()
     }
@@ -126,18 +128,18 @@ impl Presign<'_> {
 }
 
 /// Lower-case hexadecimal.
-fn push_hex(text: &mut String, bytes: &[u8; 32]) {
+fn push_hex(text: &mut Vec<u8>, bytes: &[u8; 32]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut hex = [0; 64];
     for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    push_ascii(text, &hex);
+    text.extend_from_slice(&hex);
 }
 
 /// Decimal; a quarter of what `write!` takes.
-fn push_number(text: &mut String, mut number: u32) {
+fn push_number(text: &mut Vec<u8>, mut number: u32) {
     const LONGEST: usize = 10; // u32::MAX
     let mut digits = [0; LONGEST];
     let mut start = LONGEST;
@@ -150,11 +152,11 @@ fn push_number(text: &mut String, mut number: u32) {
             break;
         }
     }
-    push_ascii(text, &digits[start..]);
+    text.extend_from_slice(&digits[start..]);
 }
 
-fn push_ascii(text: &mut String, ascii: &[u8]) {
-    text.push_str(std::str::from_utf8(ascii).unwrap_or_default());
+fn push(text: &mut Vec<u8>, piece: impl AsRef<[u8]>) {
+    text.extend_from_slice(piece.as_ref());
 }
 
 #[cfg(test)]

@@ -36,14 +36,13 @@ impl Timestamp {
     }
 
     /// `20240827`
-    pub(crate) fn date(&self) -> &str {
-        self.date_time().get(..8).unwrap_or_default()
+    pub(crate) fn date(&self) -> &[u8] {
+        &self.text[..8]
     }
 
     /// `20240827T000000Z`
-    pub(crate) fn date_time(&self) -> &str {
-        // Digits and two letters: always valid.
-        std::str::from_utf8(&self.text).unwrap_or_default()
+    pub(crate) fn date_time(&self) -> &[u8] {
+        &self.text
     }
 }
 
