@@ -71,10 +71,14 @@ fn action_for(user: &str) -> Option<Action> {
     }
 }
 
-/// The Region of a host in lower case: its own, or the one given where the host does not tell.
+/// The Region of a host: its own, or the one given where the host does not tell.
 fn region_of<'a>(host: &'a str, given: Option<&'a str>) -> Option<&'a str> {
-    // A name of one label may be a cluster's id, and one with an empty label is none.
-    if !host.contains('.') || host.contains("..") {
+    // A name of one label may be a cluster's id, one with an empty label is none, and one with capitals is
+    // not as it will be signed.
+    let any_upper = host
+        .bytes()
+        .fold(false, |any, byte| any | byte.is_ascii_uppercase());
+    if any_upper || !host.contains('.') || host.contains("..") {
         return None;
     }
     let told = told_by(host);
