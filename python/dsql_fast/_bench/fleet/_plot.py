@@ -72,11 +72,15 @@ def _title(outcome: Outcome) -> str:
 
 
 def _frame(axes: Axes, theme: Theme) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
     axes.set_facecolor("none")
     axes.grid(visible=True, color=theme.grid, linewidth=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.tick_params(length=0, labelsize=8, labelcolor=theme.faint)
     axes.set_xlim(left=0)
 
