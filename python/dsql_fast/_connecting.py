@@ -24,7 +24,7 @@ from ._config import READ_ENVIRONMENT, dialled, needs_profile_region, parse_conf
 from ._diagnosis import Known, diagnose, token_facts
 from ._errors import noted
 from ._failover import LEAST_TRY, NOT_NOW, Route, may_move_on, preference_of
-from ._pacing import Pace
+from ._pacing import Course, Pace
 from ._tokens import shared_source
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ._config import Config
-    from ._pacing import Course
     from ._tokens import TokenSource
 
     E = TypeVar("E", bound=BaseException)
@@ -104,14 +103,20 @@ class Plan:
         trusts_only_amazon: whether the system's roots may be tried after the bundled ones.
         members: of several endpoints, the plan of each; empty for one endpoint.
         is_routed: whether a connect resolves names by itself.
+        is_paced: whether a connect that is refused for now is tried again.
+        is_spread: whether a first try may have to wait for its turn in the fleet.
+        patience: seconds until a connect is given up, where nothing else bounds it.
     """
 
     __slots__ = (
         "_arguments",
         "config",
         "driver",
+        "is_paced",
         "is_routed",
+        "is_spread",
         "members",
+        "patience",
         "preference",
         "source",
         "trusts_only_amazon",
@@ -128,6 +133,9 @@ class Plan:
         self.trusts_only_amazon = config.trusts_only_amazon
         self.members = tuple(Plan(driver, one) for one in config.alternatives)
         self.is_routed = bool(self.members) or config.connect_host is not None
+        self.is_paced = config.pacing is not None and config.password is None
+        self.is_spread = self.is_paced and config.pacing is not None and config.pacing.spread > 0
+        self.patience = _PATIENCE if config.deadline is None else max(config.deadline, LEAST_TRY)
         places = ((one.endpoint, one.port, one.hostaddr, one.connect_host) for one in config.alternatives)
         self.preference = preference_of(tuple(places))
         self._arguments: dict[object, dict[str, Any]] = {}
@@ -231,6 +239,7 @@ class Attempt:
     """
 
     __slots__ = (
+        "_began",
         "_course",
         "_deadline",
         "_failed",
@@ -245,43 +254,56 @@ class Attempt:
     )
 
     def __init__(self, plan: Plan) -> None:
-        self._whole = plan
+        self._whole = self._plan = plan
         self._held = _held.get()
+        self._began = time.monotonic()
         if self._held is None:
-            seconds = plan.config.deadline
-            self._deadline = time.monotonic() + (_PATIENCE if seconds is None else max(seconds, LEAST_TRY))
+            self._deadline = self._began + plan.patience
         else:
             _held.set(None)  # for this connect, not for others inside of it
             self._deadline = self._held.deadline
         self._course: Course | None = None
-        self._plan = plan
         self._failed: list[str] = []
         self._route: Route | None = None
         if plan.is_routed:
-            self._route = plan.route(time.monotonic())
+            self._route = plan.route(self._began)
             if plan.members:
                 plan = plan.members[self._route.endpoint]
         self._turn_to(plan)
 
     def _turn_to(self, plan: Plan) -> None:
-        if self._course is None or plan is not self._plan:
-            self._course = self._course_of(plan.config)
+        host = plan.config.endpoint.host
+        if plan is not self._plan:
+            self._course = None
+        if self._course is None and (plan.is_spread or host in _paces):
+            # Else this process was never refused: there is nothing to wait for, and mostly never will be.
+            self._course = self._course_of(plan)
         self._plan = plan
         self._other_trust_tried = False
-        self._system_trust = plan.trusts_only_amazon and plan.config.endpoint.host in _system_trust
+        self._system_trust = plan.trusts_only_amazon and host in _system_trust
         self.source = plan.source
         self._token: str | None = None
 
-    def _course_of(self, config: Config) -> Course | None:
-        if config.pacing is None or config.password is not None:
+    def _course_of(self, plan: Plan, *, was_free: bool = False) -> Course | None:
+        """Return the course of the tries; None if there is one only.
+
+        Args:
+            plan: whose.
+            was_free: it began when nobody had been refused: as it would have been made then.
+        """
+        pacing = plan.config.pacing
+        if pacing is None or not plan.is_paced:
             return None
-        host, held = config.endpoint.host, self._held
+        host, held = plan.config.endpoint.host, self._held
         if held is not None and host in held.courses:
             return held.courses[host]
         pace = _paces.get(host) or _paces.setdefault(host, Pace())
-        # A turn in the fleet is waited for once, not at each of several endpoints.
-        spread = not self._failed and (held is None or held.spread)
-        course = pace.course(time.monotonic(), config.pacing, self._deadline, spread=spread)
+        if was_free:
+            course = Course(pace, self._began, self._began, self._deadline, in_turn=False)
+        else:
+            # A turn in the fleet is waited for once, not at each of several endpoints.
+            spread = not self._failed and (held is None or held.spread)
+            course = pace.course(time.monotonic(), pacing, self._deadline, spread=spread)
         if held is not None:
             held.courses[host] = course
         return course
@@ -297,11 +319,15 @@ class Attempt:
         Raises:
             PutOff: a pool schedules it.
         """
+        if self._course is None:
+            return
         while (seconds := self._seconds_to_wait()) > 0:
             time.sleep(seconds)
 
     async def pause_async(self) -> None:
         """As `pause`, on the event loop."""
+        if self._course is None:
+            return
         while (seconds := self._seconds_to_wait()) > 0:  # noqa: ASYNC110 (nobody knows when it is time)
             await asyncio.sleep(seconds)
 
@@ -363,7 +389,7 @@ class Attempt:
             self._deadline = end
             if self._course is not None:
                 self._course.leave()
-            self._course = self._course_of(self._plan.config)  # with less time a turn comes sooner
+                self._course = self._course_of(self._plan)  # with less time a turn comes sooner
 
     def arguments(self) -> dict[str, Any]:
         """Return what goes to the driver's ``connect``, all but the password. Not to be changed: it is shared.
@@ -389,7 +415,7 @@ class Attempt:
 
     def _arguments(self) -> dict[str, Any]:
         plan = self._plan
-        if not self._is_bounded_by_pace:
+        if self._course is None or not self._is_bounded_by_pace:
             return plan.arguments(system_trust=self._system_trust)
         # What was waited counts against `connect_timeout`.
         seconds = math.ceil(max(LEAST_TRY, self._deadline - time.monotonic()))
@@ -456,8 +482,10 @@ class Attempt:
 
     def _later(self, text: str) -> bool:
         """Tell whether the cluster refuses for now only, and there is time for another try of the same."""
-        course = self._course
-        if course is None or not any(words in text for words in _NOT_NOW):
+        if not any(words in text for words in _NOT_NOW):
+            return False
+        course = self._course = self._course or self._course_of(self._plan, was_free=True)
+        if course is None:
             return False
         if course.refused(time.monotonic()) is not None:
             return True
@@ -507,6 +535,7 @@ class Attempt:
             return False
         said = text.strip().partition("\n")[0]
         self._failed.append(f"tried before: {before.config.endpoint.host}: {said}")
+        self._began = time.monotonic()
         self._turn_to(self._whole.members[route.endpoint] if self._whole.members else before)
         if route.endpoint != failed_at:
             _telemetry.record(
@@ -559,6 +588,8 @@ class Attempt:
         """Take note of what worked."""
         if self._course is not None:
             self._course.admitted(time.monotonic())
+        elif self._plan.is_paced and self.host in _paces:
+            _paces[self.host].admitted(time.monotonic())  # others were refused meanwhile
         route = self._route
         if route is not None and self._whole.members:
             changed = self._whole.preference.worked(

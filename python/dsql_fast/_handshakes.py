@@ -168,9 +168,10 @@ class Handshake:
     Attributes:
         fileno: the socket that it waits for, where known.
         came: set where the socket had something while the driver was left alone, and was not told.
+        rest: what the driver's connection string lacks, if something; its adapter's.
     """
 
-    __slots__ = ("_gate", "_is_for_writing", "_patience", "_until", "came", "fileno")
+    __slots__ = ("_gate", "_is_for_writing", "_patience", "_until", "came", "fileno", "rest")
 
     def __init__(self, gate: Gate, patience: float | None = None) -> None:
         self._gate = gate
@@ -179,6 +180,7 @@ class Handshake:
         self._until: float | None = None
         self.came = False
         self.fileno: int | None = None
+        self.rest: str | None = None
 
     def begin(self) -> None:
         """Take note that the driver turns to an address: its time begins."""

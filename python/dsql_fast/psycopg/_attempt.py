@@ -10,6 +10,7 @@ from .. import _connecting
 from .._config import driver_arguments
 from .._errors import linked
 from ._driver import LIBPQ_VERSION, OWN_OPENSSL
+from ._prepared import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 class _Psycopg:
     name = "psycopg"
 
-    def arguments(self, config: Config, *, system_trust: bool) -> dict[str, Any]:
+    def arguments(self, config: Config, *, system_trust: bool) -> Prepared:
         arguments = driver_arguments(config, LIBPQ_VERSION, system_trust=system_trust, own_openssl=OWN_OPENSSL)
         # libpq's own name for what a driver calls itself: PGAPPNAME and application_name= beat it.
         arguments.setdefault("fallback_application_name", config.own_application_name(self.name))
-        return arguments
+        return Prepared(arguments)
 
     def refusal(self, error: BaseException) -> str | None:
         # libpq puts the hint into the message, and has no SQLSTATE for a failed connect.

@@ -6,24 +6,33 @@ token among their locals, ours hold what the caller passed, and error reporters 
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from selectors import EVENT_WRITE
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import timeout_from_conninfo
 from psycopg.rows import Row
 
+from .._connecting import begin, begin_async
 from .._errors import ConfigError
 from .._handshakes import Handshake, current, gate_of
-from ._attempt import begin, begin_async, without_frames
+from ._attempt import DRIVER, without_frames
+from ._prepared import has_methods, keywords, overrides_methods
 
 if TYPE_CHECKING:
-    from psycopg.abc import AdaptContext, PQGenConn
+    from typing import ClassVar
+
+    from psycopg.abc import AdaptContext, ConnDict, PQGenConn
     from psycopg.rows import AsyncRowFactory, RowFactory
     from typing_extensions import Self, Unpack
 
     from .._config import Config, ConnectKeywords
     from .._connecting import Attempt
+    from ._prepared import Prepared
+
+# What libpq gets beside what psycopg reads (`_prepared`), while a connect is under way.
+_rest: ContextVar[str | None] = ContextVar("dsql_fast_rest", default=None)
 
 
 class Connection(psycopg.Connection[Row]):
@@ -33,6 +42,12 @@ class Connection(psycopg.Connection[Row]):
     """
 
     __module__ = "dsql_fast"
+    # Whether psycopg may be given a connect's arguments in parts.
+    _takes_parts: ClassVar[bool] = has_methods(psycopg.Connection)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._takes_parts = cls._takes_parts and not overrides_methods(cls, psycopg.Connection)
 
     @classmethod
     def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
@@ -86,9 +101,10 @@ class Connection(psycopg.Connection[Row]):
         """
         attempt: Attempt | None = None
         while True:
+            outer = _rest.set(None)
             try:
                 if attempt is None:
-                    attempt = begin(conninfo, cast("dict[str, Any]", kwargs))
+                    attempt = begin(DRIVER, conninfo, kwargs)
                 attempt.pause()
                 connection = super().connect(
                     password=attempt.token(),
@@ -97,11 +113,13 @@ class Connection(psycopg.Connection[Row]):
                     context=context,
                     row_factory=row_factory,
                     cursor_factory=cursor_factory,
-                    **attempt.arguments(),
+                    **keywords(attempt.arguments(), in_parts=cls._takes_parts),
                 )
             except BaseException as error:  # noqa: BLE001 (raised again below)
                 failure = error
+                _rest.reset(outer)
             else:
+                _rest.reset(outer)
                 attempt.connected()
                 return connection
             without_frames(failure)
@@ -116,11 +134,30 @@ class Connection(psycopg.Connection[Row]):
         finally:
             del failure  # it refers to this frame: no cycle
 
+    @classmethod
+    def _get_connection_params(cls, conninfo: str, *, prepared: Prepared | None = None, **kwargs: Any) -> ConnDict:
+        """Read the parameters as psycopg does; those of our `connect` are read already."""
+        if prepared is None:
+            return super()._get_connection_params(conninfo, **kwargs)
+        _rest.set(prepared.rest(kwargs.pop("password")))
+        return kwargs
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """Connect as psycopg does, with the rest of the parameters."""
+        rest = _rest.get()
+        return super()._connect_gen(conninfo if rest is None else f"{conninfo} {rest}")
+
 
 class AsyncConnection(psycopg.AsyncConnection[Row]):
     """A psycopg connection to Aurora DSQL for asyncio. Usable wherever psycopg's is."""
 
     __module__ = "dsql_fast"
+    _takes_parts: ClassVar[bool] = has_methods(psycopg.AsyncConnection)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._takes_parts = cls._takes_parts and not overrides_methods(cls, psycopg.AsyncConnection)
 
     @classmethod
     async def connect(  # type: ignore[override]  # our keywords are named; psycopg takes any
@@ -145,7 +182,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
         while True:
             try:
                 if attempt is None:
-                    attempt = await begin_async(conninfo, cast("dict[str, Any]", kwargs))
+                    attempt = await begin_async(DRIVER, conninfo, kwargs)
                 await attempt.pause_async()
                 arguments = await attempt.arguments_async()
                 handshake = Handshake(gate_of(attempt.host), timeout_from_conninfo(arguments))
@@ -157,7 +194,7 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
                         context=context,
                         row_factory=row_factory,
                         cursor_factory=cursor_factory,
-                        **arguments,
+                        **keywords(arguments, in_parts=cls._takes_parts),
                     )
                 )
             except BaseException as error:  # noqa: BLE001 (raised again below)
@@ -178,12 +215,23 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
             del failure  # it refers to this frame: no cycle
 
     @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
-        """Connect as psycopg does, and tell the handshake which socket is waited for."""
+    async def _get_connection_params(
+        cls, conninfo: str, *, prepared: Prepared | None = None, **kwargs: Any
+    ) -> ConnDict:
+        """Read the parameters as psycopg does; those of our `connect` are read already."""
         handshake = current.get()
-        steps = super()._connect_gen(conninfo)
+        if prepared is None or handshake is None:
+            return await super()._get_connection_params(conninfo, **kwargs)
+        handshake.rest = prepared.rest(kwargs.pop("password"))
+        return kwargs
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> PQGenConn[Self]:
+        """As `Connection._connect_gen`; and tell the handshake which socket is waited for."""
+        handshake = current.get()
         if handshake is None:
-            return (yield from steps)
+            return (yield from super()._connect_gen(conninfo))
+        steps = super()._connect_gen(conninfo if handshake.rest is None else f"{conninfo} {handshake.rest}")
         ready: int | None = None
         handshake.begin()
         try:
