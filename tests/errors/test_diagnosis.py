@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dsql_fast
-from dsql_fast import _errors
+from dsql_fast import _errors, _failures
 from dsql_fast._diagnosis import KINDS, Known, diagnose, redacted, token_facts
 from dsql_fast._diagnosis._known import span
 
@@ -291,8 +291,8 @@ def test_each_link_of_a_message_leads_to_a_section() -> None:
     linked = {_errors.docs_link(kind) for kind in KINDS}
     linked |= {dsql_fast.ConnectError.docs, dsql_fast.ConflictRetriesExhausted.docs}
     linked |= {_errors.docs_link("commit-outcome-unknown")}
-    assert {link.partition("#")[0] for link in linked} == {_errors._PAGE}
-    assert _errors._PAGE.endswith("docs/errors.md")
+    assert {link.partition("#")[0] for link in linked} == {_failures._PAGE}
+    assert _failures._PAGE.endswith("docs/errors.md")
     assert {link.partition("#")[2] for link in linked} <= sections()
 
 
