@@ -76,6 +76,22 @@ def test_a_first_token_loads_no_more_of_ours(call: str) -> None:
     assert found == {f"dsql_fast.{name}" for name in OURS}
 
 
+def test_a_program_that_only_connects_loads_nothing_for_pools_transactions_and_failures() -> None:
+    found = loaded("dsql_fast.connect", whole=True)
+    ours = {name.removeprefix("dsql_fast.") for name in found if name.startswith("dsql_fast.")}
+    assert {"psycopg._connection", "_connecting"} <= ours
+    assert not ours & {
+        "_attempts",
+        "_diagnosis",
+        "_retry",
+        "_run",
+        "_transactions",
+        "psycopg._pool",
+        "psycopg._sources",
+    }
+    assert not found & {"psycopg_pool", "difflib", "boto3", "botocore"}
+
+
 def test_what_is_loaded_is_seen() -> None:
     """The control: a driver is noticed."""
     assert {"psycopg", "asyncio", "logging", "typing"} <= loaded("dsql_fast.connect")

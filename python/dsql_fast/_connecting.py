@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 from . import _telemetry
 from ._both import as_both
 from ._config import READ_ENVIRONMENT, dialled, needs_profile_region, parse_config
-from ._diagnosis import Known, diagnose, token_facts
 from ._errors import noted
 from ._failover import LEAST_TRY, NOT_NOW, Route, may_move_on, preference_of
 from ._pacing import Course, Pace
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ._config import Config
+    from ._diagnosis import Known
     from ._tokens import TokenSource
 
     E = TypeVar("E", bound=BaseException)
@@ -558,10 +558,15 @@ class Attempt:
         text = self._plan.driver.refusal(failure)
         if text is None:
             return failure
+        # Only here: most programs never see a connect fail.
+        from ._diagnosis import diagnose
+
         diagnosis = diagnose(f"{text}\n{type(failure).__name__}", self._known(token))
         return as_both(failure, diagnosis.error, diagnosis.facts())
 
     def _known(self, token: str | None) -> Known:
+        from ._diagnosis import Known, token_facts
+
         config = self._plan.config
         return Known(
             now=time.time(),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -274,6 +273,8 @@ def _unknown(name: str, *, of_string: bool) -> ConfigError:
     if not name.replace("_", "").replace("-", "").isalnum():
         # Not repeated: it is no keyword at all, but a part of something malformed, of a password perhaps.
         return ConfigError("the connection string is malformed: what stands before a = is no keyword")
+    from difflib import get_close_matches
+
     near = get_close_matches(name, (*_OURS, *PASSED), n=1, cutoff=0.5)
     advice = f"did you mean {near[0]}?" if near else f"ours are {', '.join(_OURS)}"
     # A name in a string may be a part of a password, too.
