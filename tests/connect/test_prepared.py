@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import socket
@@ -221,3 +222,13 @@ def test_nothing_of_it_is_left(port: Any, cluster: LocalCluster) -> None:
     else:
         dsql_fast.connect(**keywords).close()
     assert _connection._rest.get() is None
+
+
+def test_the_password_never_goes_without_the_rest() -> None:
+    """Where psycopg were to call one of the two methods elsewhere than expected."""
+    prepared = Prepared({"host": "h", "sslmode": "verify-full"})
+    given = {**prepared.parts, "password": "p"}
+    params = asyncio.run(dsql_fast.AsyncConnection._get_connection_params("", **given))
+    assert params == {"host": "h", "sslmode": "verify-full", "password": "p"}
+    context = contextvars.copy_context()
+    assert "password" not in context.run(lambda: dsql_fast.Connection._get_connection_params("", **given))

@@ -220,8 +220,10 @@ class AsyncConnection(psycopg.AsyncConnection[Row]):
     ) -> ConnDict:
         """Read the parameters as psycopg does; those of our `connect` are read already."""
         handshake = current.get()
-        if prepared is None or handshake is None:
+        if prepared is None:
             return await super()._get_connection_params(conninfo, **kwargs)
+        if handshake is None:  # nobody would put the rest after them, and the password must not go without
+            return await super()._get_connection_params(conninfo, **{**prepared, **kwargs})
         handshake.rest = prepared.rest(kwargs.pop("password"))
         return kwargs
 
