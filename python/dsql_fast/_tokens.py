@@ -22,6 +22,7 @@ from contextvars import ContextVar
 
 from . import _telemetry
 from ._credentials import Credentials, credentials_provider, profile_region
+from ._credentials._environment import unchanged_credentials
 from ._endpoint import Endpoint, resolve_endpoint
 from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, linked, without_frames
 from ._native import Lease, TokenCache, sign_plain, sign_token
@@ -83,7 +84,8 @@ def generate_token(
         ConfigError: an argument cannot be used.
         CredentialsError: no usable credentials.
     """
-    plain = sign_plain(host, region, user, expires_in, credentials, now)
+    keys = unchanged_credentials() if credentials is None else credentials
+    plain = sign_plain(host, region, user, expires_in, keys, now)
     if plain is not None:
         return plain
     # Something is to be looked up, or is wrong: then it is said here what.
@@ -98,7 +100,7 @@ def generate_token(
         failure = error
     # Frames on the way here hold what the caller passed, and error reporters show locals.
     without_frames(failure)
-    del host, credentials
+    del host, credentials, keys
     try:
         raise failure
     finally:

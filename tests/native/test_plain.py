@@ -148,3 +148,32 @@ def test_what_is_to_be_looked_up_is_not_plain(monkeypatch: pytest.MonkeyPatch) -
     assert sign_plain("proxy.example.com", None, "admin", 900, KEYS, NOW) is None
     assert sign_plain("a" * 26, "eu-west-1", "admin", 900, KEYS, NOW) is None
     assert sign_plain(HOST, None, "admin", 900, None, NOW) is None
+
+
+def test_the_environments_keys_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    def signed() -> str:
+        return dsql_fast.generate_token(HOST, now=NOW)
+
+    def expected(*keys: Any) -> str:
+        return dsql_fast.generate_token(HOST, credentials=dsql_fast.Credentials(*keys), now=NOW)
+
+    for number in range(3):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", f"akid{number}")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made-up")
+        assert signed() == signed() == expected(f"akid{number}", "made-up")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "session")
+        assert signed() == signed() == expected(f"akid{number}", "made-up", "session")
+        monkeypatch.setenv("AWS_SECURITY_TOKEN", "older")
+        assert signed() == signed() == expected(f"akid{number}", "made-up", "older")
+        monkeypatch.delenv("AWS_SECURITY_TOKEN")
+        monkeypatch.delenv("AWS_SESSION_TOKEN")
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2024-08-27T01:02:03Z")
+    for _ in range(2):
+        with pytest.raises(dsql_fast.CredentialsExpired):
+            signed()
+    monkeypatch.delenv("AWS_CREDENTIAL_EXPIRATION")
+    assert signed() == signed()
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    for _ in range(2):
+        with pytest.raises(dsql_fast.CredentialsError, match="AWS_SECRET_ACCESS_KEY is not"):
+            signed()

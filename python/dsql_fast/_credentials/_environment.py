@@ -11,7 +11,9 @@ from ._provider import ADVICE, CredentialsProvider
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    _Key: TypeAlias = tuple[str, str, str | None, str | None]
 
 NAME = "the environment's keys (AWS_ACCESS_KEY_ID)"
 
@@ -39,6 +41,37 @@ class EnvironmentCredentials(CredentialsProvider):
         return credentials
 
 
+_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+)
+_ENCODED = tuple(map(getattr(os.environ, "encodekey", str), _VARIABLES))
+
+
+def unchanged_credentials() -> Credentials | None:
+    """Return the credentials in the process's environment, if its variables are those of the last time.
+
+    Nothing is decided or refused here: for None, ask `environment_credentials`.
+    """
+    last = _last_environment
+    if last is None or last[2] is None or last[2] != _as_it_is(os.environ):
+        return None
+    return last[1]
+
+
+def _as_it_is(environ: Any) -> tuple[object, ...] | None:
+    """Return the variables in whatever form they are at hand, or None where that takes as long as reading them.
+
+    ``os.environ.get`` for the five of them takes five times as long as a signature. So its dict is read, where it
+    has one (CPython; tested).
+    """
+    data = getattr(environ, "_data", None)
+    return tuple(map(data.get, _ENCODED)) if environ is os.environ and type(data) is dict else None
+
+
 def environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
     """Read the keys in the environment, or return None where there are none.
 
@@ -48,6 +81,7 @@ def environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
     Raises:
         CredentialsError: half a pair, blank keys, or an expiration that is not a time.
     """
+    before = _as_it_is(environ)
     access_key = environ.get("AWS_ACCESS_KEY_ID") or ""
     secret_key = environ.get("AWS_SECRET_ACCESS_KEY") or ""
     if not access_key and not secret_key:
@@ -64,21 +98,24 @@ def environment_credentials(environ: Mapping[str, str]) -> Credentials | None:
     last = _last_environment
     if last is not None and last[0] == key:
         # The same object again: it keeps the day's signing key.
-        return last[1]
-    try:
-        credentials = Credentials(
-            access_key,
-            secret_key,
-            session_token,
-            _parse_time(expiration) if expiration else None,
-        )
-    except (ConfigError, CredentialsError) as error:
-        raise CredentialsError(f"the credentials in the environment: {error}") from None
-    _last_environment = (key, credentials)
+        credentials = last[1]
+    else:
+        try:
+            credentials = Credentials(
+                access_key,
+                secret_key,
+                session_token,
+                _parse_time(expiration) if expiration else None,
+            )
+        except (ConfigError, CredentialsError) as error:
+            raise CredentialsError(f"the credentials in the environment: {error}") from None
+    # Not if somebody changed the variables while they were read.
+    _last_environment = (key, credentials, before if before == _as_it_is(environ) else None)
     return credentials
 
 
-_last_environment: tuple[tuple[str, str, str | None, str | None], Credentials] | None = None
+# The values, what they made, and the variables as they were.
+_last_environment: tuple[_Key, Credentials, tuple[object, ...] | None] | None = None
 
 
 def _parse_time(text: str) -> Any:
