@@ -8,6 +8,7 @@ cannot be torn: the process would abort. So before the end all are sent away, an
 from __future__ import annotations
 
 import os
+import sys
 from _thread import allocate_lock, get_ident
 
 from ._errors import CredentialsError, Error
@@ -76,11 +77,13 @@ def clear_out_at_exit() -> None:
     global _exiting_thread  # noqa: PLW0603
     if _process != os.getpid():
         return  # forked, and nobody was inside here
-    from time import sleep
-
     _exiting_thread = get_ident()
     for future in list(_pending):
         wake(future, CredentialsError("the interpreter is exiting"))
+    if len(sys._current_frames()) == 1:  # noqa: SLF001 (documented)
+        return  # there are no other threads: most programs that want a token and end would wait for nobody
+    from time import sleep
+
     quiet = 0
     for _ in range(100):
         sleep(0.001)

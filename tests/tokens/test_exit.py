@@ -139,3 +139,15 @@ def test_exit_many_times(program: str, _: int, tmp_path: Path) -> None:
 def test_the_main_thread_gets_a_token_at_exit(tmp_path: Path) -> None:
     program = PROGRAMS["a token is asked for in the main thread's own atexit handlers"]
     assert run(program, tmp_path) == "cluster\n"
+
+
+@pytest.mark.parametrize(("threads", "slept"), [(0, ""), (1, "slept\n" * 3)])
+def test_only_other_threads_are_waited_for(threads: int, slept: str, tmp_path: Path) -> None:
+    """A command that wants one token and ends is not to wait for nobody: that took as long as all the rest."""
+    program = f"""
+TokenSource(HOST, credentials=KEYS).token()
+for _ in range({threads}):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+time.sleep = lambda seconds: print("slept")
+"""
+    assert run(program, tmp_path) == slept
