@@ -24,46 +24,75 @@ if TYPE_CHECKING:
 # So many milliseconds in a row nobody may be inside `token` before the interpreter ends.
 _QUIET_ENOUGH = 3
 
-# The futures that somebody waits on, and the threads inside `token` (an `Inside` of each). Of this process: a
-# forked child has the parent's futures, but not its threads, which may have held the futures' locks.
-_pending: set[TokenFuture] = set()
-_inside: set[Inside] = set()
-_process: int | None = None
+
+class Crowd:
+    """Those who wait in one process.
+
+    Attributes:
+        pending: the futures that somebody waits on.
+        inside: the threads inside `token`, an `Inside` of each.
+        was_inside: whether a thread ever was. If not, the exit clears nothing: who awaits is not in the way.
+    """
+
+    __slots__ = ("inside", "pending", "was_inside")
+
+    def __init__(self) -> None:
+        self.was_inside = False
+        self.pending: set[TokenFuture] = set()
+        self.inside: set[Inside] = set()
+
+
+# By process: a forked child has the parent's futures, but not its threads, which may have held the futures' locks.
+_crowds: dict[int, Crowd] = {}
 
 # Set at exit: the thread that ends the interpreter, and those that were sent away before.
 _exiting_thread: int | None = None
 _sent_away: set[int] = set()
 
 
+def crowd() -> Crowd:
+    """Return this process's crowd: the same to all threads that come first, with or without a GIL."""
+    process = os.getpid()
+    found = _crowds.get(process)
+    if found is not None:
+        return found
+    others = list(_crowds)
+    made = Crowd()
+    found = _crowds.setdefault(process, made)
+    if found is made:
+        if not others:  # a forked child has inherited the handler
+            import atexit
+
+            atexit.register(clear_out_at_exit)
+        for other in others:
+            del _crowds[other]
+    return found
+
+
 class Inside:
     """A thread's stay inside `token`, as a context manager."""
 
-    __slots__ = ("parked",)
+    __slots__ = ("_crowd", "parked")
 
     def __init__(self) -> None:
+        self._crowd = crowd()
         self.parked = False
 
     def __enter__(self) -> None:
-        global _inside, _pending, _process
-        if _process != os.getpid():
-            if _process is None:
-                import atexit
-
-                atexit.register(clear_out_at_exit)
-            _inside, _pending, _process = set(), set(), os.getpid()
-        _inside.add(self)
+        self._crowd.was_inside = True
+        self._crowd.inside.add(self)
         if _exiting_thread is not None and _exiting_thread != get_ident():
             self._leave()
 
     def __exit__(self, *_: object) -> None:
-        _inside.discard(self)
+        self._crowd.inside.discard(self)
 
     def _leave(self) -> None:
         me = get_ident()
         if me not in _sent_away:
             # A worker ends by that, and who joins it at exit need not wait.
             _sent_away.add(me)
-            _inside.discard(self)
+            self._crowd.inside.discard(self)
             raise CredentialsError("the interpreter is exiting")
         # One that tries again and again would be inside when the end comes. It waits for the end here, where it
         # does not want the interpreter's lock.
@@ -75,10 +104,11 @@ class Inside:
 
 def clear_out_at_exit() -> None:
     global _exiting_thread  # noqa: PLW0603
-    if _process != os.getpid():
+    found = _crowds.get(os.getpid())
+    if found is None or not found.was_inside:
         return  # forked, and nobody was inside here
     _exiting_thread = get_ident()
-    for future in list(_pending):
+    for future in list(found.pending):
         wake(future, CredentialsError("the interpreter is exiting"))
     if len(sys._current_frames()) == 1:  # noqa: SLF001 (documented)
         return  # there are no other threads: most programs that want a token and end would wait for nobody
@@ -88,7 +118,7 @@ def clear_out_at_exit() -> None:
     for _ in range(100):
         sleep(0.001)
         # More than once: a thread may have been on its way in, or just out.
-        quiet = 0 if any(not stay.parked for stay in list(_inside)) else quiet + 1
+        quiet = 0 if any(not stay.parked for stay in list(found.inside)) else quiet + 1
         if quiet == _QUIET_ENOUGH:
             break
 
@@ -111,6 +141,6 @@ def wake(waiting: object, outcome: str | Error | None) -> None:
 
 def remember(future: TokenFuture) -> None:
     """Keep a future that somebody waits on, until it is done: at exit it is ended."""
-    pending = _pending
+    pending = crowd().pending
     pending.add(future)
     future.add_done_callback(pending.discard)

@@ -121,6 +121,31 @@ atexit.register(worker.join)
 worker.start()
 hanging.wait()
 """,
+    # The slower one had seen that nobody was there: it must not begin a list anew that the other one is on.
+    "of two threads that come first both are sent away": """
+import atexit
+getpid = os.getpid
+def slow():
+    if threading.current_thread() is workers[0] and not hanging.is_set():
+        seen.set()
+        hanging.wait()
+    return getpid()
+def work(source):
+    try:
+        source.token()
+    except dsql_fast.CredentialsError:
+        pass
+seen = threading.Event()
+sources = [TokenSource(HOST, credentials=hang, credentials_timeout=600) for _ in range(2)]
+workers = [threading.Thread(target=work, args=(source,), daemon=True) for source in sources]
+atexit.register(lambda: [worker.join() for worker in workers])
+os.getpid = slow
+workers[0].start()
+seen.wait()
+workers[1].start()
+hanging.wait()
+time.sleep(0.05)
+""",
 }
 
 

@@ -59,9 +59,9 @@ source = TokenSource(HOST, credentials=slow, credentials_timeout=600)
 threading.excepthook = lambda arguments: None
 threading.Thread(target=source.token, daemon=True).start()
 hanging.wait()
-while not _waiting._pending:
+while not _waiting.crowd().pending:
     time.sleep(0.001)
-(future,) = _waiting._pending
+(future,) = _waiting.crowd().pending
 held, release = threading.Event(), threading.Event()
 def hold():
     with future._condition:

@@ -157,7 +157,7 @@ def test_a_lease_that_is_lost_wakes_those_who_wait() -> None:
 def _inside() -> object:
     from dsql_fast import _waiting
 
-    return _waiting._pending
+    return _waiting.crowd().pending
 
 
 def test_token_from_within_a_running_loop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 from ._cluster import cluster_for_programs, settled
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _SYSTEM = "psycopg, fixed password, sslrootcert=system"
 _OWN = f"{OURS}: own Python time"
+_OWN_IN_A_LOOP = "dsql_fast.connect: the same in a loop, nothing in between"
 
 _ROUNDS, _GENERATIONS, _CALLS = 150, 5, 4
 _RATE_ROUNDS, _RATE_GENERATIONS = 15, 3
@@ -108,7 +110,7 @@ def _beside(
 def _own(run: Run, cluster: LocalCluster, program: Program) -> None:
     """What of a connect is ours, in real ones: the caches of the processor have seen other things in between."""
     found = contest(
-        [Contestant(_OWN, program, "own", 25)],
+        [Contestant(_OWN, program, "own", 25), Contestant(_OWN_IN_A_LOOP, program, "own-in-a-loop", 2_000)],
         run.rounds(40),
         generations=1 if run.quick else _GENERATIONS,
         before=lambda: settled(cluster),
@@ -119,6 +121,8 @@ def _own(run: Run, cluster: LocalCluster, program: Program) -> None:
     middle = micros[len(micros) // 2]
     goal = Goal(f"at most {_OWN_GOAL} us", middle <= _OWN_GOAL)
     run.found(Figure(_OWN, middle, "us", interval=interval_of_median(micros), goal=goal))
+    warm = [each * 1e6 for each in found[_OWN_IN_A_LOOP].of("wall")]
+    run.found(Figure(_OWN_IN_A_LOOP, median(warm), "us", interval=interval_of_median(warm)))
 
 
 def _rates(run: Run, cluster: LocalCluster, programs: Mapping[str, Program], number: int) -> None:

@@ -7,7 +7,7 @@ import time
 
 import psycopg
 from connecting import alone, arguments, in_threads
-from serve import serve
+from serve import serve, timed
 
 import dsql_fast
 from dsql_fast.psycopg._connection import with_tokens
@@ -63,12 +63,24 @@ def own(calls):
     return {"own": statistics.median(seconds)}
 
 
+class Answered(psycopg.Connection):
+    """Connects to nobody, at once: what remains is ours."""
+
+    @classmethod
+    def connect(cls, *args, **kwargs):
+        """Return nothing."""
+
+
+Ready = with_tokens(Answered)
+
+
 serve(
     {
         "ours": alone(ours),
         "floor": alone(floor),
         "system": alone(system),
         "own": own,
+        "own-in-a-loop": timed(lambda: Ready.connect(**where)),
         **{f"ours-{number}": in_threads(number, ours) for number in (1, 8)},
     },
     ("dsql-fast", "psycopg"),
