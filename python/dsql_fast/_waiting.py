@@ -31,12 +31,14 @@ class Crowd:
     Attributes:
         pending: the futures that somebody waits on.
         inside: the threads inside `token`, an `Inside` of each.
+        process: its id.
         was_inside: whether a thread ever was. If not, the exit clears nothing: who awaits is not in the way.
     """
 
-    __slots__ = ("inside", "pending", "was_inside")
+    __slots__ = ("inside", "pending", "process", "was_inside")
 
-    def __init__(self) -> None:
+    def __init__(self, process: int) -> None:
+        self.process = process
         self.was_inside = False
         self.pending: set[TokenFuture] = set()
         self.inside: set[Inside] = set()
@@ -44,6 +46,9 @@ class Crowd:
 
 # By process: a forked child has the parent's futures, but not its threads, which may have held the futures' locks.
 _crowds: dict[int, Crowd] = {}
+# The present one, read without the dict: without a GIL a dict has a lock of its own, and one that threads contend
+# for may be locked in a child that is forked at that moment.
+_present: Crowd | None = None
 
 # Set at exit: the thread that ends the interpreter, and those that were sent away before.
 _exiting_thread: int | None = None
@@ -52,12 +57,13 @@ _sent_away: set[int] = set()
 
 def crowd() -> Crowd:
     """Return this process's crowd: the same to all threads that come first, with or without a GIL."""
+    global _present  # noqa: PLW0603
     process = os.getpid()
-    found = _crowds.get(process)
-    if found is not None:
+    found = _present
+    if found is not None and found.process == process:
         return found
-    others = list(_crowds)
-    made = Crowd()
+    others = [other for other in list(_crowds) if other != process]
+    made = Crowd(process)
     found = _crowds.setdefault(process, made)
     if found is made:
         if not others:  # a forked child has inherited the handler
@@ -66,6 +72,7 @@ def crowd() -> Crowd:
             atexit.register(clear_out_at_exit)
         for other in others:
             del _crowds[other]
+    _present = found
     return found
 
 
@@ -104,8 +111,8 @@ class Inside:
 
 def clear_out_at_exit() -> None:
     global _exiting_thread  # noqa: PLW0603
-    found = _crowds.get(os.getpid())
-    if found is None or not found.was_inside:
+    found = _present
+    if found is None or found.process != os.getpid() or not found.was_inside:
         return  # forked, and nobody was inside here
     _exiting_thread = get_ident()
     for future in list(found.pending):
