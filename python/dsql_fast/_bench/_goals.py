@@ -170,8 +170,10 @@ def _fleets() -> Iterator[Row]:
         path, what = f"a fleet (2,000 to 10,000 connections) back at once, {case}", f"back at once, {case}"
         yield Row(path, "the time that admission takes", f"at most {times}x", Place("fleet", f"{what}, time"))
         yield Row(path, "one try a connection", f"at most {tries}x", Place("fleet", f"{what}, tries"))
-    yield Row("a fleet, steady", "the rate admitted", "at most 60 %", Place("fleet", "steady state"))
-    yield Row("500 connections from a cold start, delay", "", "at most 1 s", Place("fleet", "cold start"))
+    steady = Place("fleet", "steady state, new connections")
+    delay = Place("fleet", "cold start of 500, delay")
+    yield Row("a fleet, steady", "the rate admitted", "at most 60 %", steady)
+    yield Row("500 connections from a cold start, delay", "", "at most 1 s", delay)
 
 
 GOALS = (

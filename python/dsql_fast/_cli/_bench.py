@@ -141,10 +141,10 @@ def _measure(args: argparse.Namespace, names: list[str], compare: frozenset[str]
         if status == _INTERRUPTED:
             break
     found = document(runs, shlex.join(["dsql-fast", "bench", *sys.argv[2:]]))
+    _write(args, found, runs)  # first: it was an hour's work
     if len(runs) == len(TITLES):
         view.line("\nGoals", "bold cyan")
         show_goals(results(found), view)
-    _write(args, found, runs)
     return status
 
 

@@ -35,7 +35,7 @@ def measure(run_: Run) -> None:
     """Run the bench."""
     report = run(
         sizes=SIZES[:1] if run_.quick else SIZES,
-        shares=SHARES[-1:] if run_.quick else SHARES,
+        shares=SHARES[-2:] if run_.quick else SHARES,
         scenarios=("cold start", "steady state") if run_.quick else tuple(SCENARIOS),
         policies=POLICIES[:2] if run_.quick else POLICIES,
         seeds=1 if run_.quick else 3,
