@@ -14,6 +14,7 @@ mod front;
 mod percent;
 #[cfg(feature = "python")]
 mod plain;
+pub mod presence;
 #[cfg(feature = "python")]
 mod python;
 mod signing_key;

@@ -3,7 +3,7 @@
 //! No lock of [`crate::cache`] is held while Python runs, and no `Py` is dropped under one: a
 //! finaliser may call anything, the cache included. Nothing here detaches from the interpreter,
 //! for nothing here takes longer than microseconds, so a daemon thread that the interpreter stops at
-//! exit is never inside this crate, but for [`TokenCache::token`] waiting in `_on_miss`.
+//! exit is never inside this crate, but for [`TokenCache::token`] in `_on_miss`: see [`crate::presence`].
 //!
 //! Doc comments on what Python sees are Python's docstrings, in its style.
 #![allow(clippy::doc_markdown, reason = "docstrings for Python, not rustdoc")]
@@ -22,6 +22,7 @@ use std::time::SystemTime;
 use crate::cache::{self, Cache, Lookup, Millis};
 use crate::error::{Error, Kind};
 use crate::front::Front;
+use crate::presence;
 use crate::timestamp::civil_from_days;
 use crate::token::TokenRequest;
 
@@ -50,7 +51,7 @@ mod _native {
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
     #[pymodule_export]
-    use super::{Credentials, Lease, Stats, TokenCache, sign_token};
+    use super::{Credentials, Lease, Stats, TokenCache, begin_exit, inside, sign_token};
     #[pymodule_export]
     use crate::plain::sign_plain;
 }
@@ -194,6 +195,24 @@ fn sign_token<'py>(
     ))
 }
 
+/// Lets nobody but this thread into what calls Python from native code: the interpreter ends.
+#[pyfunction]
+fn begin_exit(py: Python<'_>) {
+    presence::end();
+    // Made once now: whoever is refused must not have to import it, for that may give up the interpreter's lock.
+    let _ = interpreter_is_exiting().value(py);
+}
+
+/// How many threads of this process are inside native code that calls Python.
+#[pyfunction]
+fn inside() -> u32 {
+    presence::inside()
+}
+
+fn interpreter_is_exiting() -> PyErr {
+    errors::CredentialsError::new_err("the interpreter is exiting")
+}
+
 type Token = Py<PyString>;
 /// Shared, because the cache clones it under its lock, where no reference count of Python's is touched.
 type Waiter = Arc<Py<PyAny>>;
@@ -313,6 +332,10 @@ impl TokenCache {
     fn token_from_cache<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
+        // Python is called from here on.
+        let Some(_stay) = presence::enter() else {
+            return Err(interpreter_is_exiting());
+        };
         let (stale, lease) = if this.async_only {
             (None, None)
         } else {

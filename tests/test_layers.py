@@ -9,7 +9,7 @@ import dsql_fast
 
 PACKAGE = Path(dsql_fast.__file__).parent
 # The package itself and the settings, for the version; a bench, to measure it.
-MAY = {"__init__.py", "_bench/contestants/tokens.py", "_config.py", "_tokens.py"} | {
+MAY = {"__init__.py", "_bench/contestants/tokens.py", "_config.py", "_tokens.py", "_waiting.py"} | {
     f"_credentials/{path.name}" for path in (PACKAGE / "_credentials").glob("*.py")
 }
 

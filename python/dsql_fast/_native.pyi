@@ -7,7 +7,17 @@ from typing_extensions import Self, disjoint_base
 # Editors show these docstrings, not those of the compiled module, which are in src/python.rs in full.
 # ruff: noqa: PYI021
 
-__all__ = ["Credentials", "Lease", "Stats", "TokenCache", "__version__", "sign_plain", "sign_token"]
+__all__ = [
+    "Credentials",
+    "Lease",
+    "Stats",
+    "TokenCache",
+    "__version__",
+    "begin_exit",
+    "inside",
+    "sign_plain",
+    "sign_token",
+]
 
 __version__: str
 
@@ -34,6 +44,12 @@ class Credentials:
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, _memo: object) -> Self: ...
     def __reduce_ex__(self, _protocol: object) -> NoReturn: ...
+
+def begin_exit() -> None:
+    """Let nobody but this thread into what calls Python from native code."""
+
+def inside() -> int:
+    """How many threads are inside native code that calls Python."""
 
 def sign_plain(
     host: object,

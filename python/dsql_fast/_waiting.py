@@ -2,7 +2,8 @@
 
 Up to Python 3.13 a daemon thread is torn off when, after the interpreter has begun to end, it next wants the
 interpreter's lock. One that is inside `TokenSource.token` has a frame of native code below it, through which it
-cannot be torn: the process would abort. So before the end all are sent away, and those that come back are kept.
+cannot be torn: the process would abort. So before the end all are sent away, and nobody is let in again: the
+native module counts who is inside before it calls Python, and refuses the others (``src/presence.rs``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from _thread import allocate_lock, get_ident
 
 from ._errors import CredentialsError, Error
+from ._native import begin_exit, inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def clear_out_at_exit() -> None:
     if found is None or found.process != os.getpid() or not found.was_inside:
         return  # forked, and nobody was inside here
     _exiting_thread = get_ident()
+    begin_exit()
     for future in list(found.pending):
         wake(future, CredentialsError("the interpreter is exiting"))
     if len(sys._current_frames()) == 1:  # noqa: SLF001 (documented)
@@ -125,7 +128,8 @@ def clear_out_at_exit() -> None:
     for _ in range(100):
         sleep(0.001)
         # More than once: a thread may have been on its way in, or just out.
-        quiet = 0 if any(not stay.parked for stay in list(found.inside)) else quiet + 1
+        parked = sum(stay.parked for stay in list(found.inside))
+        quiet = 0 if inside() > parked else quiet + 1
         if quiet == _QUIET_ENOUGH:
             break
 
