@@ -28,6 +28,7 @@ from dsql_fast import (
     RetryState,
     TokenSource,
 )
+from dsql_fast.compat import aurora_dsql_psycopg as compat_psycopg
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -368,3 +369,11 @@ async def several() -> None:
 
 
 dsql_fast.bulk_insert(pool, "t", [(1,)], batch_rows="7")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+# The official connector's names.
+
+assert_type(compat_psycopg.connect(host="host"), compat_psycopg.DSQLConnection[TupleRow])
+with compat_psycopg.create_pool(host="host", retry=True) as compat_pool, compat_pool.connection() as compat_conn:
+    compat_conn.execute("select 1")
+assert_type(compat_psycopg.is_occ_error(ValueError()), bool)
+compat_psycopg.OCCRetryConfig(max_retries=3)
