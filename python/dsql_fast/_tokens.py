@@ -27,7 +27,7 @@ from ._endpoint import Endpoint, resolve_endpoint
 from ._errors import ConfigError, CredentialsError, CredentialsTimeout, Error, linked, without_frames
 from ._native import Lease, TokenCache, sign_plain, sign_token
 from ._token_request import DEFAULT_LIFETIME, action_for, lifetime_from
-from ._waiting import Inside, remember, wake
+from ._waiting import come_in, remember, wake
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -271,14 +271,14 @@ class TokenSource(TokenCache):
         """
         if self._provider.is_async:
             self._provider.load()  # refuses, with the reason
-        with Inside():
-            while True:
-                if lease is not None or token is None:
-                    begun = self._begin(token, lease)
-                    token = begun if isinstance(begun, str) else self._wait(begun)
-                if token is not None:
-                    return token
-                token, lease = self._get()
+        come_in()
+        while True:
+            if lease is not None or token is None:
+                begun = self._begin(token, lease)
+                token = begun if isinstance(begun, str) else self._wait(begun)
+            if token is not None:
+                return token
+            token, lease = self._get()
 
     def _begin(self, token: str | None, lease: Lease | None) -> str | TokenFuture | None:
         """Start the renewal that a lease is for, or join the one under way.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import allocate_lock, get_ident
+from _thread import get_ident
 
 from ._errors import CredentialsError, Error
 from ._native import begin_exit, inside
@@ -32,18 +32,16 @@ class Crowd:
 
     Attributes:
         pending: the futures that somebody waits on.
-        inside: the threads inside `token`, an `Inside` of each.
         process: its id.
         was_inside: whether a thread ever was. If not, the exit clears nothing: who awaits is not in the way.
     """
 
-    __slots__ = ("inside", "pending", "process", "was_inside")
+    __slots__ = ("pending", "process", "was_inside")
 
     def __init__(self, process: int) -> None:
         self.process = process
         self.was_inside = False
         self.pending: set[TokenFuture] = set()
-        self.inside: set[Inside] = set()
 
 
 # By process: a forked child has the parent's futures, but not its threads, which may have held the futures' locks.
@@ -52,9 +50,8 @@ _crowds: dict[int, Crowd] = {}
 # for may be locked in a child that is forked at that moment.
 _present: Crowd | None = None
 
-# Set at exit: the thread that ends the interpreter, and those that were sent away before.
+# Set at exit: the thread that ends the interpreter.
 _exiting_thread: int | None = None
-_sent_away: set[int] = set()
 
 
 def crowd() -> Crowd:
@@ -78,37 +75,16 @@ def crowd() -> Crowd:
     return found
 
 
-class Inside:
-    """A thread's stay inside `token`, as a context manager."""
+def come_in() -> None:
+    """Take note of a thread inside `token`.
 
-    __slots__ = ("_crowd", "parked")
-
-    def __init__(self) -> None:
-        self._crowd = crowd()
-        self.parked = False
-
-    def __enter__(self) -> None:
-        self._crowd.was_inside = True
-        self._crowd.inside.add(self)
-        if _exiting_thread is not None and _exiting_thread != get_ident():
-            self._leave()
-
-    def __exit__(self, *_: object) -> None:
-        self._crowd.inside.discard(self)
-
-    def _leave(self) -> None:
-        me = get_ident()
-        if me not in _sent_away:
-            # A worker ends by that, and who joins it at exit need not wait.
-            _sent_away.add(me)
-            self._crowd.inside.discard(self)
-            raise CredentialsError("the interpreter is exiting")
-        # One that tries again and again would be inside when the end comes. It waits for the end here, where it
-        # does not want the interpreter's lock.
-        barrier = allocate_lock()
-        barrier.acquire()
-        self.parked = True
-        barrier.acquire()
+    Raises:
+        CredentialsError: the interpreter is exiting. The native module lets nobody in then: this one had been let
+            in just before. A worker ends by that, and who joins it at exit need not wait.
+    """
+    crowd().was_inside = True
+    if _exiting_thread is not None and _exiting_thread != get_ident():
+        raise CredentialsError("the interpreter is exiting")
 
 
 def clear_out_at_exit() -> None:
@@ -128,8 +104,7 @@ def clear_out_at_exit() -> None:
     for _ in range(100):
         sleep(0.001)
         # More than once: a thread may have been on its way in, or just out.
-        parked = sum(stay.parked for stay in list(found.inside))
-        quiet = 0 if inside() > parked else quiet + 1
+        quiet = 0 if inside() else quiet + 1
         if quiet == _QUIET_ENOUGH:
             break
 
