@@ -44,11 +44,7 @@ _MEMORY = 60  # MiB
 
 def measure(run: Run) -> None:
     """Run the bench."""
-    run.found(*_measured())
-
-
-def _measured() -> list[Figure]:
-    figures = [_ready()]
+    run.found(_ready())
     # The limits of DSQL would end the run: what is measured is what the gateway can do.
     with LocalCluster(rate=None) as cluster, _load(cluster) as load:
         at_first = _gateway_memory(cluster)
@@ -56,15 +52,14 @@ def _measured() -> list[Figure]:
             conn.execute("create table accounts (id int primary key, v int not null)")
             conn.execute("insert into accounts select n, 0 from generate_series(0, %s) n", [8 * _ROWS - 1])
         for clients in (1, 8):
-            figures += _queries(cluster, load, clients)
+            run.found(*_queries(cluster, load, clients))
         for clients in (1, 8):
-            figures.append(_updates(cluster, load, clients))
+            run.found(_updates(cluster, load, clients))
         for clients in (1, 8):
-            figures.append(_transactions(cluster, load, clients))
-        figures += _hot_row(cluster, load)
-        figures += _connects(cluster, load)
-        figures += _memory(cluster, load, at_first)
-    return figures
+            run.found(_transactions(cluster, load, clients))
+        run.found(*_hot_row(cluster, load))
+        run.found(*_connects(cluster, load))
+        run.found(*_memory(cluster, load, at_first))
 
 
 def _ready() -> Figure:
