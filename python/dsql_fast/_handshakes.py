@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # Seconds of work in one turn. A single step is not divided, and takes about one or two milliseconds.
-_BUDGET = 0.001
+_BUDGET = 0.002
 # Seconds after which a connect that is woken is not believed to have been woken by its socket. psycopg wakes them
 # after a tenth of a second.
 _LONG = 0.05

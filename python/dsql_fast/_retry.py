@@ -65,7 +65,8 @@ class RetryPolicy:
     Attributes:
         max_attempts: at least 1; default 10, the first one counted.
         base_delay: seconds; None (the default) goes by how long the attempts take.
-        max_delay: seconds; default 1. No longer does a transaction wait for others of its kind, either.
+        max_delay: seconds; default 1. A transaction that waits for others of its kind goes on, too, where none of
+            them has got on for so long.
         jitter: 0 (always the bound) to 1 (anything up to it); default 1.
         deadline: seconds for the whole, all attempts and waits; None (the default) for none. After it no attempt
             begins, and no wait goes past it; one that runs is not interrupted.

@@ -8,9 +8,12 @@ may be under way at once. It is without bound until two collide; each collision 
 that did not collide makes it larger, by so much that it comes to rest where two attempts in five are in vain.
 Those that find no room wait, first come, first served.
 
-For a row that all write that is a width of 1 or 2. Where rows are many, collisions are few, and nobody waits. It
-is a courtesy, not a lock: nobody waits for longer than his policy's `max_delay`, and then goes on all the same, so
-that a transaction inside of another one of its kind, or behind one that takes long, is late and not stuck.
+For a row that all write that would be a width of 1 and 2 by turns, and two at a time commit no more than one does.
+So each time that two at a time came to nothing, it takes twice as long until two are let in again. Where rows are
+many, collisions are few, and nobody waits.
+
+It is a courtesy, not a lock: who has seen nobody get on for as long as his policy's `max_delay` goes on all the
+same. So a transaction inside of another one of its kind, or behind one that takes long, is late and not stuck.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import asyncio
 import functools
 import math
 import threading
+import time
 from collections import deque
 from contextlib import asynccontextmanager, contextmanager
 from types import CodeType
@@ -26,11 +30,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 IN_VAIN = 0.4
 """The share of attempts in vain at which the width comes to rest. More keeps more rows busy where a few are hot;
 less saves work. Decision 0008 has what was tried."""
+
+# Widths at which more than one is under way, and at which that has been seen to be worth it.
+_TWO, _THREE = 2, 3
+MOST_DOUBT = 16.0
+"""How many times as long it takes at most until two are let in again, where that came to nothing before."""
 
 
 class Waiter(Protocol):
@@ -41,12 +50,18 @@ class Waiter(Protocol):
 
 
 class Turns:
-    """How many of one kind are under way, and who waits. Pure but for a lock: nobody waits in here."""
+    """How many of one kind are under way, and who waits. Pure but for a lock: nobody waits in here.
+
+    Attributes:
+        over: how many are, of all that had room.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._width = math.inf
+        self._doubt = 1.0
         self._under_way = 0
+        self.over = 0
         self._waiting: deque[Waiter] = deque()
 
     @property
@@ -54,21 +69,35 @@ class Turns:
         """How many may be under way, as far as is known; its whole part counts."""
         return self._width
 
-    def enters(self, waiter: Waiter) -> bool:
-        """Let one in if there is room, else have him wait until he is woken."""
+    def enters(self, waiter: Waiter, *, again: bool = False) -> bool:
+        """Let one in if there is room, else have him wait until he is woken.
+
+        Args:
+            waiter: he.
+            again: he collided before, so he came before those who wait, and goes before them.
+        """
         with self._lock:
-            if not self._waiting and self._has_room:
+            if self._has_room and (again or not self._waiting):
                 self._under_way += 1
                 return True
-            self._waiting.append(waiter)
+            if again:
+                self._waiting.appendleft(waiter)
+            else:
+                self._waiting.append(waiter)
             return False
 
-    def goes_on(self, waiter: Waiter) -> None:
-        """One has waited long enough, and goes on without room."""
+    def goes_on(self, waiter: Waiter) -> bool:
+        """One has waited long enough, and goes on without room.
+
+        Returns:
+            Whether he has got room meanwhile. If not, he is not among those under way: else, where many wait for
+            too long, each of them would keep the next from beginning while he does what is in vain.
+        """
         with self._lock:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-                self._under_way += 1
+            if waiter not in self._waiting:
+                return True
+            self._waiting.remove(waiter)
+            return False
 
     def gives_up(self, waiter: Waiter) -> None:
         """One does not want to go on (he was interrupted)."""
@@ -82,8 +111,9 @@ class Turns:
             each.wake()
 
     def leaves(self, *, collided: bool) -> None:
-        """One is over, and the next come in."""
+        """One who had room is over, and the next come in."""
         with self._lock:
+            self.over += 1
             self._learn(collided=collided)
             self._under_way -= 1
             woken = self._let_in()
@@ -94,9 +124,13 @@ class Turns:
         if collided:
             known = self._under_way if math.isinf(self._width) else self._width
             self._width = max(1.0, known - (1 - IN_VAIN))
+            if self._width < _TWO <= known:
+                self._doubt = min(self._doubt * 2, MOST_DOUBT)
         elif self._waiting or self._under_way * 2 >= self._width:
             # Else nothing was learnt: it was not near its bound.
-            self._width += IN_VAIN
+            self._width += IN_VAIN / self._doubt if self._width < _TWO else IN_VAIN
+            if self._width >= _THREE:
+                self._doubt = 1.0
 
     def _let_in(self) -> list[Waiter]:
         woken = []
@@ -110,12 +144,40 @@ class Turns:
         return self._under_way + 1 <= self._width
 
 
+class Patience:
+    """How long one waits for room: until nobody has got on for so long, or the end.
+
+    Args:
+        turns: where he waits.
+        longest: seconds in which nobody gets on.
+        most: seconds for the whole; None for any time.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, turns: Turns, longest: float, most: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._turns = turns
+        self._longest = longest
+        self._clock = clock
+        self._end = math.inf if most is None else clock() + most
+        self._over: int | None = None
+
+    def seconds(self) -> float | None:
+        """Return how long to wait now; None if it is over."""
+        over, rest = self._turns.over, self._end - self._clock()
+        if over == self._over or rest <= 0:
+            return None
+        self._over = over
+        return min(self._longest, rest)
+
+
 class Turn:
     """The turns that one transaction takes, one for each of its attempts.
 
     Args:
         turns: of its kind; None waits for nobody.
-        longest: seconds that it waits at most.
+        longest: seconds that it waits at most while nobody gets on.
     """
 
     def __init__(self, turns: Turns | None, longest: float) -> None:
@@ -135,19 +197,22 @@ class Turn:
             yield
             return
         waiter = _Thread()
-        if not turns.enters(waiter):
+        has_room = turns.enters(waiter, again=self._collided)
+        if not has_room:
+            patience = self._patience(turns, time_left)
             try:
-                woken = waiter.event.wait(self._limit(time_left))
+                while not has_room and (seconds := patience.seconds()) is not None:
+                    has_room = waiter.event.wait(seconds)
             except BaseException:
                 turns.gives_up(waiter)
                 raise
-            if not woken:
-                turns.goes_on(waiter)
+            has_room = has_room or turns.goes_on(waiter)
         self._collided = False
         try:
             yield
         finally:
-            turns.leaves(collided=self._collided)
+            if has_room:
+                turns.leaves(collided=self._collided)
 
     @asynccontextmanager
     async def taken_async(self, time_left: float | None) -> AsyncIterator[None]:
@@ -157,23 +222,27 @@ class Turn:
             yield
             return
         waiter = _Task()
-        if not turns.enters(waiter):
+        has_room = turns.enters(waiter, again=self._collided)
+        if not has_room:
+            patience = self._patience(turns, time_left)
             try:
-                done, _ = await asyncio.wait([waiter.future], timeout=self._limit(time_left))
+                while not has_room and (seconds := patience.seconds()) is not None:
+                    done, _ = await asyncio.wait([waiter.future], timeout=seconds)
+                    has_room = bool(done)
             except BaseException:
                 turns.gives_up(waiter)
                 raise
-            if not done:
-                turns.goes_on(waiter)
+            has_room = has_room or turns.goes_on(waiter)
         self._collided = False
         try:
             yield
         finally:
-            turns.leaves(collided=self._collided)
+            if has_room:
+                turns.leaves(collided=self._collided)
 
-    def _limit(self, time_left: float | None) -> float:
+    def _patience(self, turns: Turns, time_left: float | None) -> Patience:
         # Half of what is left until the deadline: no attempt begins after it, and this one is to.
-        return self._longest if time_left is None else min(self._longest, time_left / 2)
+        return Patience(turns, self._longest, None if time_left is None else time_left / 2)
 
 
 class _Thread:

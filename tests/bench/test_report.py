@@ -18,7 +18,7 @@ import pytest
 
 from dsql_fast._bench import _charts, _output, _overview, _report, _results
 from dsql_fast._bench._catalogue import TITLES
-from dsql_fast._bench._figures import compared
+from dsql_fast._bench._figures import Figure, compared
 from dsql_fast._bench._goals import GOALS, NOT_THERE, OVERVIEW, REST, SUMMARY, Place, Row
 from dsql_fast._bench._run import Run
 from dsql_fast._bench._words import bound
@@ -304,3 +304,11 @@ def test_places_are_found_in_what_is_committed() -> None:
     places = [row.place for row in GOALS] + [place for _, place in SUMMARY]
     lost = [str(place) for place in places if place.why_not(found) == NOT_THERE and not place.figures(found)]
     assert not lost
+
+
+def test_two_figures_of_one_name_are_refused() -> None:
+    run = Run()
+    run.found(Figure("CPU for each", 1.0, "us"))
+    run.found(Figure("CPU for each", 2.0, "us", "a peer"))
+    with pytest.raises(ValueError, match="two figures are called 'CPU for each', beside ''"):
+        run.found(Figure("CPU for each", 3.0, "us"))

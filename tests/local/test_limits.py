@@ -326,6 +326,65 @@ def test_size_counts_whole_rows_and_what_is_still_there(own: LocalCluster, one: 
         own.set_limits(transaction_bytes=before)
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        f"text default repeat('x', {MIB // 10})",
+        f"text default '{'x' * 50_000}'",
+        f"text generated always as (repeat(id::text, {MIB // 10})) stored",
+        "char(4096)",
+    ],
+    ids=["default", "constant", "generated", "padded"],
+)
+def test_size_of_what_was_not_sent(own: LocalCluster, one: Speaker, t: str, column: str) -> None:
+    rows = 300
+    before = own.limits.transaction_bytes
+    with connect(own) as conn:
+        conn.execute(f"drop table {t}")
+        conn.execute(f"create table {t} (id int primary key, v {column})")
+    names, value = ("id, v", ", 'x'") if column.startswith("char") else ("id", "")
+    values = ", ".join(f"({key}{value})" for key in range(rows))
+    try:
+        own.set_limits(transaction_bytes=MIB)
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="transaction size limit 1mb exceeded"):
+            one(f"insert into {t} ({names}) values {values}")
+    finally:
+        own.set_limits(transaction_bytes=before)
+
+
+def test_size_of_what_is_longer_as_text(own: LocalCluster, one: Speaker, t: str) -> None:
+    before = own.limits.transaction_bytes
+    values = ", ".join("(%s, %s)" for _ in range(12))
+    try:
+        own.set_limits(transaction_bytes=MIB)
+        # Half of it is sent: quotes double.
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="transaction size limit 1mb exceeded"):
+            one(
+                f"insert into {t} values {values}",
+                *(each for key in range(12) for each in (key, '"' * (MIB // 20))),
+            )
+    finally:
+        own.set_limits(transaction_bytes=before)
+
+
+def test_rows_that_were_sent_are_measured_without_a_look_at_the_table(own: LocalCluster, t: str) -> None:
+    values = ", ".join("(%s, %s)" for _ in range(20))
+    with Speaker(own) as speaker:
+        for start in range(0, 100, 20):
+            sent = [each for key in range(start, start + 20) for each in (key, f"row {key}")]
+            assert speaker(f"insert into {t} values {values}", *sent) == 20
+
+    def counted() -> tuple[int, int] | None:
+        # Told when the session that did it has ended.
+        with connect(own) as conn:
+            return conn.execute(
+                "select n_tup_ins, seq_scan from pg_stat_user_tables where relname = %s", [t]
+            ).fetchone()
+
+    wait_for(lambda: (counted() or (0,))[0] == 100, "the count of rows")
+    assert counted() == (100, 1)  # one to make the index
+
+
 def test_the_limit_of_size_can_be_moved(own: LocalCluster, one: Speaker, t: str) -> None:
     before = own.limits.transaction_bytes
     try:

@@ -342,6 +342,44 @@ def test_replacements(sql: str, replacement: bytes | None) -> None:
     assert (statement.tag is None) is (replacement is None)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "insert into t values ($1, 'x', -1, +.5, null, default, true, false)",
+        'insert into s.t (a, "B") values ($2, $1), ($3, $4)',
+        "insert into t values ($1) on conflict (a) do nothing",
+        "insert into t values ($1) returning repeat(v, 9)",
+        "copy t (a) from stdin",
+    ],
+)
+def test_what_inserts_only_what_was_sent(sql: str) -> None:
+    assert one(sql).verbatim
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "insert into t values ($1, $1)",
+        "insert into t values (repeat($1, 9))",
+        "insert into t values ($1 || $2)",
+        "insert into t values ($1::char(999))",
+        "insert into t values (char(999) 'x')",
+        "insert into t values ((select v from u))",
+        "insert into t select v from u",
+        "insert into t (v) table u",
+        "insert into t default values",
+        "with w as (values ($1)) insert into t table w",
+        "insert into t as x values ($1) on conflict (a) do update set v = x.v || x.v",
+        "insert into t values ($1) on conflict (a) do update set v = t.v",
+        "update t set v = $1",
+        "select 1",
+        "merge into t using u on t.a = u.a when not matched then insert values (u.a)",
+    ],
+)
+def test_what_may_write_more_than_was_sent(sql: str) -> None:
+    assert not one(sql).verbatim
+
+
 def test_only_short_texts_are_remembered() -> None:
     reader = Reader(BUILTINS)
     short, long = b"select 1", b"select '" + b"x" * 5_000 + b"'"

@@ -13,7 +13,7 @@ import pytest
 
 import dsql_fast
 from dsql_fast import RetryPolicy
-from dsql_fast._turns import Turn, Turns, turns_of
+from dsql_fast._turns import Patience, Turn, Turns, turns_of
 
 if TYPE_CHECKING:
     from dsql_fast.local import LocalCluster
@@ -91,37 +91,75 @@ def test_it_widens_while_nothing_collides_and_only_where_that_was_tried() -> Non
     assert turns.width > 50
 
 
-def test_on_one_row_two_attempts_in_five_are_in_vain() -> None:
-    """All that are under way at the same time collide, but for one."""
-    turns = Turns()
-    waiters = enter(turns, 32)
+def run_on(rows: int, turns: Turns, waiters: list[Waiter], rounds: int = 2000) -> tuple[int, int]:
+    """Let a crowd work on so many rows, each round on rows by chance. Of those who meet on a row one is committed.
+
+    Returns:
+        Attempts and commits, after the first hundred rounds.
+    """
+    chance = random.Random(1)
     attempts = commits = 0
-    for number in range(2000):
+    for number in range(rounds):
         under_way = [each for each in waiters if each.woken]
-        for place, each in enumerate(under_way):
+        taken: set[int] = set()
+        for each in under_way:
             waiters.remove(each)
-            turns.leaves(collided=place > 0)
+            row = chance.randrange(rows)
+            turns.leaves(collided=row in taken)
             if number >= 100:
-                attempts, commits = attempts + 1, commits + (place == 0)
+                attempts, commits = attempts + 1, commits + (row not in taken)
+            taken.add(row)
         for _ in under_way:
             waiters += enter(turns, 1)
-    assert commits == 1900
+    return attempts, commits
+
+
+def test_on_one_row_hardly_an_attempt_is_in_vain() -> None:
+    turns = Turns()
+    attempts, commits = run_on(1, turns, enter(turns, 32))
+    assert commits == 1900  # one in each round: nobody can do better
+    assert attempts / commits < 1.15
+
+
+def test_on_a_few_rows_many_are_under_way_and_two_attempts_in_five_are_in_vain() -> None:
+    turns = Turns()
+    attempts, commits = run_on(8, turns, enter(turns, 32))
     assert 1.4 < attempts / commits < 1.9
+    assert commits / 1900 > 4
+
+
+def test_it_sees_that_a_row_is_not_hot_any_more() -> None:
+    turns = Turns()
+    waiters = enter(turns, 32)
+    run_on(1, turns, waiters)
+    assert turns.width < 3
+    run_on(10_000, turns, waiters, 200)
+    assert turns.width > 32
 
 
 def test_who_goes_on_or_gives_up_keeps_nobody_else_from_it() -> None:
     turns = Turns()
     narrow(turns)
     _, impatient, interrupted, fourth = enter(turns, 4)
-    turns.goes_on(impatient)
+    assert not turns.goes_on(impatient)
     turns.gives_up(interrupted)
     turns.leaves(collided=True)
-    assert not fourth.woken  # the impatient one is under way
-    turns.gives_up(impatient)
-    assert fourth.woken
-    turns.goes_on(fourth)  # it was let in meanwhile: that counts once
+    assert fourth.woken  # the impatient one has no room that another could have
+    assert turns.goes_on(fourth)  # it was let in meanwhile
     turns.leaves(collided=True)
     assert [each.woken for each in enter(turns, 2)] == [True, False]
+
+
+def test_who_collided_goes_before_those_who_wait() -> None:
+    turns = Turns()
+    narrow(turns)
+    _, second, third = enter(turns, 3)
+    turns.leaves(collided=True)
+    assert second.woken
+    first_again = Waiter()
+    assert not turns.enters(first_again, again=True)
+    turns.leaves(collided=False)
+    assert (first_again.woken, third.woken) == (True, False)
 
 
 def test_a_wait_is_no_longer_than_the_policy_says() -> None:
@@ -140,6 +178,31 @@ def test_a_wait_is_no_longer_than_the_policy_says() -> None:
     asyncio.run(wait())
     turns.leaves(collided=True)
     assert [each.woken for each in enter(turns, 2)] == [True, False]
+
+
+def test_patience_is_lost_where_nobody_gets_on() -> None:
+    turns, now = Turns(), 0.0
+    narrow(turns)
+    enter(turns, 20)
+    patience = Patience(turns, 1, None, lambda: now)
+    for _ in range(9):
+        assert patience.seconds() == 1
+        turns.leaves(collided=True)
+    assert patience.seconds() == 1
+    assert patience.seconds() is None
+
+
+def test_patience_ends_in_a_queue_that_moves_too() -> None:
+    turns, now = Turns(), 0.0
+    narrow(turns)
+    enter(turns, 20)
+    patience = Patience(turns, 1, 2.5, lambda: now)
+    waits = []
+    while (seconds := patience.seconds()) is not None:
+        waits.append(seconds)
+        now += seconds
+        turns.leaves(collided=True)
+    assert waits == [1, 1, 0.5]
 
 
 def test_a_cancelled_wait_leaves_nothing_behind() -> None:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.errors import SerializationFailure
 
-from .._retry import Failure, Phase, RetryPolicy, Run
-from .._turns import Turns
+from .._retry import Failure, Phase, RetryPolicy, RetryState, Run
+from .._turns import Patience, Turns
 from ..compat._retry import OCCRetryConfig, policy_of
 
 if TYPE_CHECKING:
@@ -156,13 +156,16 @@ class _Model:
                 self.outcome.given_up += 1
 
     def _transaction(self, run: Run, turns: Turns | None, row: int) -> Generator[Any, None, bool]:
+        again: RetryState | None = None
         while True:
+            waiter: _Waiter | None = None
             if turns is not None:
-                yield self._turn(turns)
+                waiter = _Waiter()
+                yield self._turn(turns, waiter, again=again is not None)
             run.begins()
             won = yield from self._attempt(row)
             self.outcome.attempts += 1
-            if turns is not None:
+            if turns is not None and waiter is not None and waiter.has_room:
                 turns.leaves(collided=not won)
             if won:
                 return True
@@ -222,27 +225,37 @@ class _Model:
             self._free += 1
         go_on()
 
-    def _turn(self, turns: Turns) -> Callable[[Callable[[], None]], None]:
+    def _turn(self, turns: Turns, waiter: _Waiter, *, again: bool) -> Callable[[Callable[[], None]], None]:
         def begin(go_on: Callable[[], None]) -> None:
-            waiter = _Waiter(lambda: self._at(self._now, go_on))
-            if turns.enters(waiter):
+            waiter.go_on = lambda: self._at(self._now, go_on)
+            if turns.enters(waiter, again=again):
+                waiter.waits = False
                 go_on()
             else:
-                self._at(self._now + self._policy.max_delay, lambda: waiter.tires(turns))
+                self._wait_on(turns, waiter, Patience(turns, self._policy.max_delay, None, lambda: self._now))
 
         return begin
+
+    def _wait_on(self, turns: Turns, waiter: _Waiter, patience: Patience) -> None:
+        seconds = patience.seconds()
+        if not waiter.waits:
+            return
+        if seconds is None:
+            waiter.tires(turns)
+        else:
+            self._at(self._now + seconds, lambda: self._wait_on(turns, waiter, patience))
 
 
 @dataclass
 class _Waiter:
-    go_on: Callable[[], None]
+    go_on: Callable[[], None] = lambda: None
     waits: bool = True
+    has_room: bool = True
 
     def wake(self) -> None:
         self.waits = False
         self.go_on()
 
     def tires(self, turns: Turns) -> None:
-        if self.waits:
-            turns.goes_on(self)
-            self.wake()
+        self.has_room = turns.goes_on(self)
+        self.wake()

@@ -59,8 +59,14 @@ class Run:
         return self.compare is None or peer in self.compare
 
     def found(self, *figures: Figure) -> None:
-        """Take figures."""
+        """Take figures.
+
+        Raises:
+            ValueError: one has the name and the peer of another: whoever shows them could show one of them only.
+        """
         for figure in figures:
+            if any((each.what, each.peer) == (figure.what, figure.peer) for each in self.figures):
+                raise ValueError(f"two figures are called {figure.what!r}, beside {figure.peer!r}")
             self.figures.append(figure)
             self.on_figure(figure)
 

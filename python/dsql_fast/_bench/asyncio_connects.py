@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._run import Run
 
 # Connects at once, and rounds.
-_TIMES = {100: 20, 1_000: 6}
+_TIMES = {100: 20, 1_000: 12}
 _QUICK = (10, 30)
 _GENERATIONS = 2
 _WARM_UP = 10

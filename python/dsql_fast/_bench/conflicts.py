@@ -160,7 +160,8 @@ def _count(number: int, one: str, many: str | None = None) -> str:
 def _never_less(figure: Figure) -> Figure:
     """Give a figure the goal that it is not shown to be less than the peer's."""
     assert figure.interval is not None
-    goal = Goal("never less (the interval reaches 1)", figure.interval[1] >= 1)
+    # As it is shown: 0.9999 says that nothing was less.
+    goal = Goal("never less (the interval reaches 1)", round(figure.interval[1], 3) >= 1)
     return Figure(**{**vars(figure), "goal": goal})
 
 

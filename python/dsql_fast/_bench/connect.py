@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SYSTEM = "psycopg, fixed password, sslrootcert=system"
 _OWN = f"{OURS}: own Python time"
+_PASSING = "a wrapper that does nothing"
 _OWN_IN_A_LOOP = "dsql_fast.connect: the same in a loop, nothing in between"
 
 _ROUNDS, _GENERATIONS, _CALLS = 150, 5, 4
@@ -110,7 +111,11 @@ def _beside(
 def _own(run: Run, cluster: LocalCluster, program: Program) -> None:
     """What of a connect is ours, in real ones: the caches of the processor have seen other things in between."""
     found = contest(
-        [Contestant(_OWN, program, "own", 25), Contestant(_OWN_IN_A_LOOP, program, "own-in-a-loop", 2_000)],
+        [
+            Contestant(_OWN, program, "own", 25),
+            Contestant(_PASSING, program, "own-passing", 25),
+            Contestant(_OWN_IN_A_LOOP, program, "own-in-a-loop", 2_000),
+        ],
         run.rounds(40),
         generations=1 if run.quick else _GENERATIONS,
         before=lambda: settled(cluster),
@@ -121,6 +126,8 @@ def _own(run: Run, cluster: LocalCluster, program: Program) -> None:
     middle = micros[len(micros) // 2]
     goal = Goal(f"at most {_OWN_GOAL} us", middle <= _OWN_GOAL)
     run.found(Figure(_OWN, middle, "us", interval=interval_of_median(micros), goal=goal))
+    passing = [each * 1e6 for each in found[_PASSING].of("own")]
+    run.found(Figure(f"{_PASSING}: the same", median(passing), "us", interval=interval_of_median(passing)))
     warm = [each * 1e6 for each in found[_OWN_IN_A_LOOP].of("wall")]
     run.found(Figure(_OWN_IN_A_LOOP, median(warm), "us", interval=interval_of_median(warm)))
 

@@ -85,8 +85,8 @@ def _queries(cluster: LocalCluster, load: Load, clients: int) -> list[Figure]:
     figures = [_rate(f"simple queries, {_times(clients)}", "queries/s", result["rates"], least)]
     if worked is not None:
         each = ((_cpu_seconds(pid) or worked) - worked) / result["done"] * 1e6
-        figures.append(Figure("  CPU of the gateway for each", each, "us"))
-    figures.append(Figure("  CPU of the clients for each", result["cpu"] * 1e6, "us"))
+        figures.append(Figure(f"  CPU of the gateway for each, {_times(clients)}", each, "us"))
+    figures.append(Figure(f"  CPU of the clients for each, {_times(clients)}", result["cpu"] * 1e6, "us"))
     return figures
 
 

@@ -14,6 +14,10 @@ _OBJECTS_OF_TWO_WORDS = frozenset({"MATERIALIZED", "FOREIGN", "EVENT", "TEXT", "
 _ENDS_SET = frozenset({"WHERE", "FROM", "RETURNING", "WHEN"})
 # What may be a name.
 NAMES = frozenset({Form.NAME, Form.UNRESERVED, Form.COLUMN_NAME, Form.FUNCTION_NAME})
+_CONSTANTS = frozenset({Form.STRING, Form.NUMBER})
+_IN_TARGET = frozenset({".", "(", ",", ")"})
+_AMONG_CONSTANTS = frozenset({"(", ",", ")", "-", "+", "NULL", "DEFAULT", "TRUE", "FALSE"})
+_BEHIND_VALUES = frozenset({"ON", "RETURNING"})
 _BETWEEN = frozenset({"OR", "REPLACE", "TEMP", "TEMPORARY", "UNLOGGED", "UNIQUE", "GLOBAL", "LOCAL", "RECURSIVE"})
 
 
@@ -120,6 +124,31 @@ def copies_in(tokens: Sequence[Token]) -> bool:
         elif depth == 0 and token.word == "FROM":
             return word_at(tokens, at + 1) == "STDIN"
     return False
+
+
+def inserts_what_was_sent(sql: bytes, tokens: Sequence[Token]) -> bool:
+    """Whether an INSERT writes nothing but constants, and parameters, each of them once.
+
+    Then no row is much longer than what the client sent for it, but for its defaults.
+    """
+    words = [token.word for token in tokens]
+    if words[:2] != ["INSERT", "INTO"] or "VALUES" not in words:
+        return False
+    at = words.index("VALUES")
+    if any(token.form not in NAMES and token.word not in _IN_TARGET for token in tokens[2:at]):
+        return False
+    parameters: set[bytes] = set()
+    for token in tokens[at + 1 :]:
+        if token.word in _BEHIND_VALUES:
+            break
+        if token.form is Form.PARAMETER:
+            parameter = sql[token.start : token.end]
+            if parameter in parameters:
+                return False
+            parameters.add(parameter)
+        elif token.form not in _CONSTANTS and token.word not in _AMONG_CONSTANTS:
+            return False
+    return True
 
 
 def explained_by(tokens: Sequence[Token]) -> tuple[Sequence[Token], bool]:

@@ -23,6 +23,11 @@ SELECT json_build_object(
      'oid', c.oid::int8, 'schema', s.nspname, 'name', c.relname, 'kind', c.relkind,
      'columns', (SELECT coalesce(json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+     'lengthens', c.relkind <> 'r' OR EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        AND (a.attgenerated <> '' OR t.typtype <> 'b' OR (t.typname = 'bpchar' AND a.atttypmod > 64)
+           OR pg_get_expr(d.adbin, d.adrelid) !~ @SHORT@)),
      'unique', (SELECT coalesce(json_agg((SELECT json_agg(a.attname ORDER BY k.at)
            FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(num, at)
            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.num WHERE k.at <= i.indnkeyatts)), '[]')
@@ -45,6 +50,12 @@ WITH spaces AS (SELECT oid, nspname FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'sys') AND nspname NOT LIKE 'pg\\_t%')
 """
 
+
+# Defaults of which is known that they are short.
+_SHORT = (
+    r"'^(now\(\)|CURRENT_(DATE|TIME|TIMESTAMP)|LOCAL(TIME|TIMESTAMP)|gen_random_uuid\(\)|nextval\(.*::regclass\)"
+    r"|true|false|\(?-?[0-9.]{1,40}\)?|''[^'']{0,40}'')(::[a-z ]{1,40})?$'"
+)
 
 # CASCADE, SET NULL, SET DEFAULT.
 _ACTING = frozenset("cnd")
@@ -90,6 +101,8 @@ class Relation:
         name: Its name.
         kind: PostgreSQL's letter: r, v, S, ...
         columns: Those that can be written: none that is generated.
+        lengthens: Whether a row may be much longer than what was given for it: by a default, by what is generated,
+            by blanks.
         unique: The columns of each unique index, without partial ones and those over expressions.
         foreign_keys: Those it has.
         definition: The query of a view, with all names qualified; None for others.
@@ -100,6 +113,7 @@ class Relation:
     name: str
     kind: str
     columns: list[str]
+    lengthens: bool
     unique: list[list[str]]
     foreign_keys: list[ForeignKey]
     definition: str | None
@@ -198,7 +212,7 @@ class Schema:
         """The relations as they are committed now."""
         while self._relations.version != self.version:
             version = self.version
-            text = await self._administrator.value(_SPACES + _QUERY)
+            text = await self._administrator.value(_SPACES + _QUERY.replace("@SHORT@", _SHORT))
             if text is None:
                 # A definition was locked by DDL that is under way; what is known will do for the moment.
                 break

@@ -21,6 +21,7 @@ from dsql_fast.local._clauses import (
     command_of,
     copies_in,
     explained_by,
+    inserts_what_was_sent,
     is_chained,
     word_at,
 )
@@ -90,6 +91,7 @@ class Statement:
         locks: Whether FOR UPDATE or another locking clause does.
         compound: Whether the word WITH is in it, so that it may hold several commands.
         chain: Whether it ends a transaction and begins the next (AND CHAIN).
+        verbatim: Whether it inserts rows that are as long as what was sent for them, but for defaults.
         refusal: What DSQL says to it, or None: told by the text alone.
         replacement: The text to run in its place, or None.
         tag: The CommandComplete tag to show in place of PostgreSQL's, or None.
@@ -108,6 +110,7 @@ class Statement:
     locks: bool = False
     compound: bool = False
     chain: bool = False
+    verbatim: bool = False
     refusal: Refusal | None = None
     replacement: bytes | None = None
     tag: bytes | None = None
@@ -168,6 +171,8 @@ class Reader:
             locks=changes.locks,
             compound=any(token.word == "WITH" for token in tokens),
             chain=kind in (Kind.COMMIT, Kind.ROLLBACK) and is_chained(tokens),
+            verbatim=kind is Kind.COPY_IN
+            or (changes.inserts and not changes.updates and inserts_what_was_sent(sql, tokens)),
             refusal=_rules.refusal(sql, tokens),
             replacement=own.sql if own else None,
             tag=own.tag if own else None,

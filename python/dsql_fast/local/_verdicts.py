@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dsql_fast.local import _protocol as protocol
@@ -14,11 +15,17 @@ if TYPE_CHECKING:
     from dsql_fast.local._database import Database
     from dsql_fast.local._effects import Effects
     from dsql_fast.local._refusals import Refusal
+    from dsql_fast.local._schema import Relations
+    from dsql_fast.local._statements import Statement
     from dsql_fast.local._steps import Step
     from dsql_fast.local._transaction import Transaction
 
 # From so many rows on, what PostgreSQL made of them is measured.
 _MANY_ROWS = 10
+# A value is at most so many times as long as what was sent for it, in either format (quotes double, and so do
+# bytes); but for what is short in any case, such as a date, a number, or a default that the schema knows.
+_MOST_SPELT = 4
+_MOST_SHORT = 64  # bytes
 
 
 class Verdicts:
@@ -114,15 +121,38 @@ class Verdicts:
         """Whether it wrote more bytes than it may.
 
         What the client sent is counted always. What PostgreSQL made of it is measured, where many rows were
-        written: each as text, with its new values.
+        written: each as text, with its new values. That reads whole tables, so it is not done where what was sent
+        tells that it cannot be too much.
         """
         limit = self._db.limits.transaction_bytes
         if limit is None:
             return None
         size = transaction.size
-        if transaction.rows >= _MANY_ROWS and size <= limit:
+        if transaction.rows >= _MANY_ROWS and size <= limit and self._most_bytes(transaction) > limit:
             size = max(size, await self._effects.written_bytes(transaction))
         return refusals.transaction_size(size, limit) if size > limit else None
+
+    def _most_bytes(self, transaction: Transaction) -> float:
+        """A bound of what it wrote, as text; infinite where there is none that is told by what was sent."""
+        known = self._db.schema.known
+        lengths: dict[int, float] = {}  # of each statement; most are run many times
+        most = 0.0
+        for entry in transaction.log:
+            most += entry.step.size * _MOST_SPELT
+            for statement in entry.step.run:
+                length = lengths.get(id(statement))
+                if length is None:
+                    length = lengths[id(statement)] = _most_spelt(statement, known)
+                most += length
+        columns = max((len(each.columns) for each in known.named(transaction.names)), default=0)
+        return most + transaction.rows * columns * _MOST_SHORT
+
+
+def _most_spelt(statement: Statement, known: Relations) -> float:
+    """A bound of the constants that a statement writes, as text."""
+    if not statement.verbatim or any(each.lengthens for each in known.named(statement.names)):
+        return math.inf
+    return (statement.end - statement.start) * _MOST_SPELT
 
 
 def writes(step: Step) -> bool:
