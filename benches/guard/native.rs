@@ -73,44 +73,69 @@ fn hit(cache: &Cache<u64, ()>, count: u32) {
     }
 }
 
+/// Does nothing but arithmetic in registers, in about the time of as many hits: nothing that threads could share.
+fn compute(count: u32) {
+    let mut number = u64::from(count);
+    for _ in 0..count {
+        for _ in 0..8 {
+            number = black_box(
+                number
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .rotate_left(7),
+            );
+        }
+    }
+    black_box(number);
+}
+
 /// Rounds of one thread and of two by turns: what disturbs one disturbs the other.
 ///
-/// `ratio` is what two threads do in the time of one's; it needs two free cores. `ratio_by_cpu_time` counts
+/// `ratio` is what two threads do in the time of one's; it needs two free cores. `ratio_of_arithmetic` is the same
+/// for threads that share nothing at all: what this machine has of a second core. `ratio_by_cpu_time` counts
 /// the time that the threads ran only: 2 where they do not hinder each other, on a busy machine too.
 fn threads() {
     const ROUNDS: usize = 41;
     let cache = filled();
-    let rounds: Vec<(Turn, Turn)> = (0..ROUNDS)
-        .map(|_| (turn(&cache, 1), turn(&cache, 2)))
+    let hits = |count| hit(&cache, count);
+    let rounds: Vec<[Turn; 4]> = (0..ROUNDS)
+        .map(|_| {
+            [
+                turn(&hits, 1),
+                turn(&hits, 2),
+                turn(&compute, 1),
+                turn(&compute, 2),
+            ]
+        })
         .collect();
-    let middle = |of: fn(&(Turn, Turn)) -> f64| {
+    let middle = |of: fn(&[Turn; 4]) -> f64| {
         let mut values: Vec<f64> = rounds.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values[ROUNDS / 2]
     };
     println!(
         "{{\"one_thread_hits_per_s\": {:.0}, \"two_threads_hits_per_s\": {:.0}, \"ratio\": {:.3}, \
-         \"ratio_by_cpu_time\": {:.3}}}",
-        middle(|(one, _)| one.per_second),
-        middle(|(_, two)| two.per_second),
-        middle(|(one, two)| two.per_second / one.per_second),
-        middle(|(one, two)| 2.0 * two.per_cpu_second / one.per_cpu_second),
+         \"ratio_of_arithmetic\": {:.3}, \"ratio_by_cpu_time\": {:.3}}}",
+        middle(|[one, ..]| one.per_second),
+        middle(|[_, two, ..]| two.per_second),
+        middle(|[one, two, ..]| two.per_second / one.per_second),
+        middle(|[.., one, two]| two.per_second / one.per_second),
+        middle(|[one, two, ..]| 2.0 * two.per_cpu_second / one.per_cpu_second),
     );
 }
 
-/// Hits of all threads together, by the wall's clock and by the threads' own.
+/// What all threads together do, by the wall's clock and by the threads' own.
 struct Turn {
     per_second: f64,
     per_cpu_second: f64,
 }
 
-fn turn(cache: &Cache<u64, ()>, threads: u32) -> Turn {
-    const HITS: u32 = 1_000_000;
+fn turn(work: &(impl Fn(u32) + Sync), threads: u32) -> Turn {
+    const TIMES: u32 = 1_000_000;
     let all_ready = Barrier::new(threads as usize);
     let one = || {
         all_ready.wait();
         let (began, ran) = (Instant::now(), cpu_seconds());
-        hit(cache, HITS);
+        work(TIMES);
         (began.elapsed().as_secs_f64(), cpu_seconds() - ran)
     };
     let times: Vec<(f64, f64)> = thread::scope(|scope| {
@@ -118,10 +143,10 @@ fn turn(cache: &Cache<u64, ()>, threads: u32) -> Turn {
         let ended = started.into_iter().map(ScopedJoinHandle::join);
         ended.map(|times| times.expect("no panic")).collect()
     });
-    let hits = f64::from(HITS) * f64::from(threads);
+    let done = f64::from(TIMES) * f64::from(threads);
     Turn {
-        per_second: hits / times.iter().map(|(wall, _)| *wall).fold(0.0, f64::max),
-        per_cpu_second: hits / times.iter().map(|(_, ran)| *ran).sum::<f64>(),
+        per_second: done / times.iter().map(|(wall, _)| *wall).fold(0.0, f64::max),
+        per_cpu_second: done / times.iter().map(|(_, ran)| *ran).sum::<f64>(),
     }
 }
 

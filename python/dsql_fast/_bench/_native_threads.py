@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._run import Run
 
 _WHAT, _PEER = "cached token, native, 2 threads", "1 thread"
+_ARITHMETIC = "  the same of threads that share nothing, arithmetic in registers"
 _RUNS, _LEAST = 7, 1.9
 _COMMAND = ("cargo", "bench", "--locked", "--quiet", "--no-default-features", "--bench", "native", "--", "threads")
 
@@ -50,3 +51,5 @@ def native_threads(run: Run, root: Path = Path(dsql_fast.__file__).parents[2]) -
     ratio = median(ratios)
     goal = Goal(f"at least {_LEAST:g} times", ratio >= _LEAST)
     run.found(Figure(_WHAT, two, "million/s", _PEER, one, ratio, interval=interval_of_median(ratios), goal=goal))
+    shared = [answer["ratio_of_arithmetic"] for answer in answers]
+    run.found(Figure(_ARITHMETIC, median(shared), "times", interval=interval_of_median(shared)))
