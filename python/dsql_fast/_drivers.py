@@ -11,6 +11,7 @@ them). A driver that is synchronous only, or asynchronous only, has one of the t
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,5 +85,6 @@ def _find(given: object, kind: Literal["source", "async_source"]) -> tuple[str, 
     return None
 
 
+@cache
 def _module(driver: str, name: str) -> Any:
     return import_module(f"{__package__}.{driver}.{name}")

@@ -69,6 +69,17 @@ class Turns:
         """How many may be under way, as far as is known; its whole part counts."""
         return self._width
 
+    def enters_now(self, *, again: bool = False) -> bool:
+        """Let one in if there is room; else he may wait (`enters`)."""
+        with self._lock:
+            return self._enters_now(again=again)
+
+    def _enters_now(self, *, again: bool) -> bool:
+        if self._has_room and (again or not self._waiting):
+            self._under_way += 1
+            return True
+        return False
+
     def enters(self, waiter: Waiter, *, again: bool = False) -> bool:
         """Let one in if there is room, else have him wait until he is woken.
 
@@ -77,8 +88,7 @@ class Turns:
             again: he collided before, so he came before those who wait, and goes before them.
         """
         with self._lock:
-            if self._has_room and (again or not self._waiting):
-                self._under_way += 1
+            if self._enters_now(again=again):
                 return True
             if again:
                 self._waiting.appendleft(waiter)
@@ -184,45 +194,44 @@ class Turn:
         self._turns = turns
         self._longest = longest
         self._collided = False
+        self._has_room = False
 
     def collided(self) -> None:
         """Take note that this attempt lost against another transaction."""
         self._collided = True
 
-    @contextmanager
-    def taken(self, time_left: float | None) -> Iterator[None]:
-        """Wait for room, no longer than until the deadline, and give it back."""
+    def take(self, time_left: float | None) -> None:
+        """Wait for room; no longer than half of what is left until the deadline. To be given back."""
         turns = self._turns
         if turns is None:
-            yield
+            return
+        again, self._collided = self._collided, False
+        self._has_room = turns.enters_now(again=again)
+        if self._has_room:
             return
         waiter = _Thread()
-        has_room = turns.enters(waiter, again=self._collided)
+        has_room = turns.enters(waiter, again=again)
         if not has_room:
             patience = self._patience(turns, time_left)
             try:
                 while not has_room and (seconds := patience.seconds()) is not None:
-                    has_room = waiter.event.wait(seconds)
+                    has_room = waiter.wait(seconds)
             except BaseException:
                 turns.gives_up(waiter)
                 raise
-            has_room = has_room or turns.goes_on(waiter)
-        self._collided = False
-        try:
-            yield
-        finally:
-            if has_room:
-                turns.leaves(collided=self._collided)
+        self._has_room = has_room or turns.goes_on(waiter)
 
-    @asynccontextmanager
-    async def taken_async(self, time_left: float | None) -> AsyncIterator[None]:
-        """As `taken`."""
+    async def take_async(self, time_left: float | None) -> None:
+        """As `take`."""
         turns = self._turns
         if turns is None:
-            yield
+            return
+        again, self._collided = self._collided, False
+        self._has_room = turns.enters_now(again=again)
+        if self._has_room:
             return
         waiter = _Task()
-        has_room = turns.enters(waiter, again=self._collided)
+        has_room = turns.enters(waiter, again=again)
         if not has_room:
             patience = self._patience(turns, time_left)
             try:
@@ -232,13 +241,30 @@ class Turn:
             except BaseException:
                 turns.gives_up(waiter)
                 raise
-            has_room = has_room or turns.goes_on(waiter)
-        self._collided = False
+        self._has_room = has_room or turns.goes_on(waiter)
+
+    def give(self) -> None:
+        """The attempt is over: the next come in."""
+        if self._turns is not None and self._has_room:
+            self._turns.leaves(collided=self._collided)
+
+    @contextmanager
+    def taken(self, time_left: float | None) -> Iterator[None]:
+        """Take a turn for a block."""
+        self.take(time_left)
         try:
             yield
         finally:
-            if has_room:
-                turns.leaves(collided=self._collided)
+            self.give()
+
+    @asynccontextmanager
+    async def taken_async(self, time_left: float | None) -> AsyncIterator[None]:
+        """As `taken`."""
+        await self.take_async(time_left)
+        try:
+            yield
+        finally:
+            self.give()
 
     def _patience(self, turns: Turns, time_left: float | None) -> Patience:
         # Half of what is left until the deadline: no attempt begins after it, and this one is to.
@@ -247,10 +273,15 @@ class Turn:
 
 class _Thread:
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until he is woken; tells whether he was."""
+        return self._asleep.acquire(timeout=seconds)
 
     def wake(self) -> None:
-        self.event.set()
+        self._asleep.release()
 
 
 class _Task:

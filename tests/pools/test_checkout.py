@@ -138,3 +138,58 @@ def test_async(cluster: LocalCluster) -> None:
             assert failing.get_stats()["pool_available"] == 1
 
     asyncio.run(main())
+
+
+class CountsBlocks(psycopg.Connection[Any]):
+    blocks = 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        CountsBlocks.blocks += 1  # the pool's own class derives from this one
+        super().__exit__(kind, error, traceback)
+
+
+class AsyncCountsBlocks(psycopg.AsyncConnection[Any]):
+    blocks = 0
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        AsyncCountsBlocks.blocks += 1
+        await super().__aexit__(kind, error, traceback)
+
+
+def test_a_callers_own_block_is_left_after_a_transaction_too(cluster: LocalCluster) -> None:
+    with dsql_fast.ConnectionPool(**cluster.connect_kwargs(), min_size=1, connection_class=CountsBlocks) as pool:
+        assert pool.run_transaction(lambda conn: conn.execute("select 1").fetchone()) == (1,)
+        assert CountsBlocks.blocks == 1
+
+    async def go() -> None:
+        async def one(conn: Any) -> Any:
+            return await (await conn.execute("select 1")).fetchone()
+
+        async with dsql_fast.AsyncConnectionPool(
+            **cluster.connect_kwargs(), min_size=1, connection_class=AsyncCountsBlocks
+        ) as pool:
+            assert await pool.run_transaction(one) == (1,)
+        assert AsyncCountsBlocks.blocks == 1
+
+    asyncio.run(go())
+
+
+def test_a_connection_comes_back_idle_from_a_transaction(cluster: LocalCluster) -> None:
+    seen = []
+
+    def fail(conn: Any) -> None:
+        seen.append(conn)
+        conn.execute("select 1 / 0")
+
+    with dsql_fast.ConnectionPool(**cluster.connect_kwargs(), min_size=1, max_size=1) as pool:
+        pool.run_transaction(seen.append)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            pool.run_transaction(fail)
+        assert seen[0] is seen[1]
+        assert ended(seen[0])
+        stats = pool.get_stats()
+        assert (stats["pool_available"], stats["requests_num"]) == (1, 2)

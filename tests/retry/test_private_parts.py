@@ -6,6 +6,7 @@ psycopg is pinned to one minor version; a patch that changes one of these fails 
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -45,3 +46,18 @@ def test_a_command_gives_its_result_with_its_tag() -> None:
         result = conn.wait(conn._exec_command(b"COMMIT"))
         assert result is not None
         assert result.command_status == b"ROLLBACK"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_end_of_a_block_does_nothing_to_an_idle_connection_of_a_pool(failed: bool) -> None:
+    """So a pool of ours leaves it out after a transaction that was committed or rolled back."""
+    with ScriptedServer() as server:
+        conn = psycopg.connect(server.conninfo)
+        conn._pool = pool = object()  # type: ignore[assignment]
+        before = list(server.queries)
+        with pytest.raises(LookupError) if failed else nullcontext(), conn:
+            if failed:
+                raise LookupError
+        assert (server.queries, conn.closed, conn._pool) == (before, False, pool)
+        conn._pool = None
+        conn.close()

@@ -10,6 +10,7 @@ from contextlib import AsyncContextDecorator, ContextDecorator
 from time import monotonic
 from typing import TYPE_CHECKING, Generic
 
+from psycopg import AsyncConnection, Connection
 from psycopg_pool.abc import ACT, CT
 
 if TYPE_CHECKING:
@@ -24,11 +25,15 @@ class Checkout(ContextDecorator, Generic[CT]):
     Args:
         pool: whose.
         timeout: seconds to wait for a connection; None: as the pool has it.
+
+    Attributes:
+        ends_itself: the block ends its transaction; psycopg's own COMMIT, which finds nothing to do, is left out.
     """
 
-    __slots__ = ("_began", "_connection", "_pool", "_timeout")
+    __slots__ = ("_began", "_connection", "_pool", "_timeout", "ends_itself")
 
     def __init__(self, pool: ConnectionPool[CT], timeout: float | None) -> None:
+        self.ends_itself = False
         self._pool = pool
         self._timeout = timeout
 
@@ -47,6 +52,8 @@ class Checkout(ContextDecorator, Generic[CT]):
     ) -> bool | None:
         connection = self._connection
         try:
+            if self.ends_itself and type(connection).__exit__ is Connection.__exit__:
+                return None
             # psycopg's gives nothing back; one of the caller's may keep an error to itself.
             return connection.__exit__(kind, error, traceback)
         finally:
@@ -61,9 +68,10 @@ class Checkout(ContextDecorator, Generic[CT]):
 class AsyncCheckout(AsyncContextDecorator, Generic[ACT]):
     """As `Checkout`."""
 
-    __slots__ = ("_began", "_connection", "_pool", "_timeout")
+    __slots__ = ("_began", "_connection", "_pool", "_timeout", "ends_itself")
 
     def __init__(self, pool: AsyncConnectionPool[ACT], timeout: float | None) -> None:
+        self.ends_itself = False
         self._pool = pool
         self._timeout = timeout
 
@@ -82,6 +90,8 @@ class AsyncCheckout(AsyncContextDecorator, Generic[ACT]):
     ) -> bool | None:
         connection = self._connection
         try:
+            if self.ends_itself and type(connection).__aexit__ is AsyncConnection.__aexit__:
+                return None
             return await connection.__aexit__(kind, error, traceback)  # type: ignore[func-returns-value]
         finally:
             pool = self._pool

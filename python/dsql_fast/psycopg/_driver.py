@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .._errors import DriverError
-
 try:
     import psycopg
 except ImportError as error:
+    from .._errors import DriverError  # with it come all that a program raises once something was sent
+
     raise DriverError(
         "psycopg found no libpq to work with: pip install 'dsql-fast[binary]' brings one "
         f"(psycopg says: {str(error).splitlines()[0]})",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import psycopg
 import psycopg_pool
 
+from ._checkout import AsyncCheckout, Checkout
 from ._transaction import AsyncTransaction, Transaction
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class _Pool(Generic[C]):
         self._pool = pool
 
     def connection(self, time_left: float | None) -> AbstractContextManager[C]:
-        return self._pool.connection(_shorter(self._pool.timeout, time_left))
+        lending: AbstractContextManager[C] = self._pool.connection(_shorter(self._pool.timeout, time_left))
+        if isinstance(lending, Checkout):
+            lending.ends_itself = True
+        return lending
 
     def transaction(self, connection: C) -> Transaction:
         return Transaction(connection)
@@ -81,7 +85,10 @@ class _AsyncPool(Generic[AC]):
         self._pool = pool
 
     def connection(self, time_left: float | None) -> AbstractAsyncContextManager[AC]:
-        return self._pool.connection(_shorter(self._pool.timeout, time_left))
+        lending: AbstractAsyncContextManager[AC] = self._pool.connection(_shorter(self._pool.timeout, time_left))
+        if isinstance(lending, AsyncCheckout):
+            lending.ends_itself = True
+        return lending
 
     def transaction(self, connection: AC) -> AsyncTransaction:
         return AsyncTransaction(connection)
