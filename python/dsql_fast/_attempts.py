@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._errors import TransactionError
 from ._retry import RetryPolicy, Run
-from ._transactions import failure_of, pause, pause_async, stays
+from ._transactions import AsyncLent, Lent, failure_of, pause, pause_async, stays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -285,12 +285,7 @@ def attempts(
     run = Run(policy, idempotent=idempotent, turns=turns)
     while True:
         with ExitStack() as lent:
-            try:
-                lent.enter_context(run.turn.taken(run.time_left()))
-                connection = lent.enter_context(source.connection(run.time_left()))
-            except BaseException as error:
-                run.stopped(error)
-                raise
+            connection = lent.enter_context(Lent(source, run))
             while True:
                 transaction = source.transaction(connection)
                 attempt = Attempt(_Course(run, source), connection, transaction, lent)
@@ -320,12 +315,7 @@ async def attempts_async(
     run = Run(policy, idempotent=idempotent, turns=turns)
     while True:
         async with AsyncExitStack() as lent:
-            try:
-                await lent.enter_async_context(run.turn.taken_async(run.time_left()))
-                connection = await lent.enter_async_context(source.connection(run.time_left()))
-            except BaseException as error:
-                run.stopped(error)
-                raise
+            connection = await lent.enter_async_context(AsyncLent(source, run))
             while True:
                 transaction = source.transaction(connection)
                 attempt = AsyncAttempt(_Course(run, source), connection, transaction, lent)

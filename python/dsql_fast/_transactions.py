@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 C = TypeVar("C")
+S = TypeVar("S")
 
 
 class Standing(Protocol):
@@ -97,7 +98,7 @@ class AsyncSource(Protocol[C]):
     def transaction(self, connection: C) -> AsyncTransaction: ...
 
 
-class _Lent(Generic[C]):
+class _Loan(Generic[S]):
     """A turn, and a connection, for an attempt.
 
     A class, and no generators on a stack: between a program's transactions each call of ours costs many times what
@@ -106,9 +107,16 @@ class _Lent(Generic[C]):
 
     __slots__ = ("_attempts", "_lending", "_source")
 
-    def __init__(self, source: Source[C], attempts: Run) -> None:
+    def __init__(self, source: S, attempts: Run) -> None:
         self._source = source
         self._attempts = attempts
+
+
+class Lent(_Loan[Source[C]], Generic[C]):
+    """Both of them for a block; what keeps them from it ends the attempts."""
+
+    __slots__ = ()
+    _lending: AbstractContextManager[C]
 
     def __enter__(self) -> C:
         attempts = self._attempts
@@ -133,14 +141,11 @@ class _Lent(Generic[C]):
             self._attempts.turn.give()
 
 
-class _AsyncLent(Generic[C]):
-    """As `_Lent`."""
+class AsyncLent(_Loan[AsyncSource[C]], Generic[C]):
+    """As `Lent`."""
 
-    __slots__ = ("_attempts", "_lending", "_source")
-
-    def __init__(self, source: AsyncSource[C], attempts: Run) -> None:
-        self._source = source
-        self._attempts = attempts
+    __slots__ = ()
+    _lending: AbstractAsyncContextManager[C]
 
     async def __aenter__(self) -> C:
         attempts = self._attempts
@@ -176,7 +181,7 @@ def run(
     """Run `fn` in a transaction until that is committed, or cannot be."""
     attempts = Run(checked(policy), idempotent=idempotent, turns=turns)
     while True:
-        with _Lent(source, attempts) as connection:
+        with Lent(source, attempts) as connection:
             while True:
                 transaction = source.transaction(connection)
                 attempts.begins()
@@ -211,7 +216,7 @@ async def run_async(
     """As `run`."""
     attempts = Run(checked(policy), idempotent=idempotent, turns=turns)
     while True:
-        async with _AsyncLent(source, attempts) as connection:
+        async with AsyncLent(source, attempts) as connection:
             while True:
                 transaction = source.transaction(connection)
                 attempts.begins()

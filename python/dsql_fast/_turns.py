@@ -24,13 +24,12 @@ import math
 import threading
 import time
 from collections import deque
-from contextlib import asynccontextmanager, contextmanager
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable
 
 IN_VAIN = 0.4
 """The share of attempts in vain at which the width comes to rest. More keeps more rows busy where a few are hot;
@@ -211,14 +210,13 @@ class Turn:
             return
         waiter = _Thread()
         has_room = turns.enters(waiter, again=again)
-        if not has_room:
-            patience = self._patience(turns, time_left)
-            try:
-                while not has_room and (seconds := patience.seconds()) is not None:
-                    has_room = waiter.wait(seconds)
-            except BaseException:
-                turns.gives_up(waiter)
-                raise
+        patience = self._patience(turns, time_left)
+        try:
+            while not has_room and (seconds := patience.seconds()) is not None:
+                has_room = waiter.wait(seconds)
+        except BaseException:
+            turns.gives_up(waiter)
+            raise
         self._has_room = has_room or turns.goes_on(waiter)
 
     async def take_async(self, time_left: float | None) -> None:
@@ -232,39 +230,20 @@ class Turn:
             return
         waiter = _Task()
         has_room = turns.enters(waiter, again=again)
-        if not has_room:
-            patience = self._patience(turns, time_left)
-            try:
-                while not has_room and (seconds := patience.seconds()) is not None:
-                    done, _ = await asyncio.wait([waiter.future], timeout=seconds)
-                    has_room = bool(done)
-            except BaseException:
-                turns.gives_up(waiter)
-                raise
+        patience = self._patience(turns, time_left)
+        try:
+            while not has_room and (seconds := patience.seconds()) is not None:
+                done, _ = await asyncio.wait([waiter.future], timeout=seconds)
+                has_room = bool(done)
+        except BaseException:
+            turns.gives_up(waiter)
+            raise
         self._has_room = has_room or turns.goes_on(waiter)
 
     def give(self) -> None:
         """The attempt is over: the next come in."""
         if self._turns is not None and self._has_room:
             self._turns.leaves(collided=self._collided)
-
-    @contextmanager
-    def taken(self, time_left: float | None) -> Iterator[None]:
-        """Take a turn for a block."""
-        self.take(time_left)
-        try:
-            yield
-        finally:
-            self.give()
-
-    @asynccontextmanager
-    async def taken_async(self, time_left: float | None) -> AsyncIterator[None]:
-        """As `taken`."""
-        await self.take_async(time_left)
-        try:
-            yield
-        finally:
-            self.give()
 
     def _patience(self, turns: Turns, time_left: float | None) -> Patience:
         # Half of what is left until the deadline: no attempt begins after it, and this one is to.

@@ -166,14 +166,14 @@ def test_a_wait_is_no_longer_than_the_policy_says() -> None:
     turns = Turns()
     narrow(turns)
     enter(turns, 1)
-    with Turn(turns, 0.001).taken(None):
-        pass
-    with Turn(turns, 60).taken(0.002):  # a deadline leaves time for the attempt
-        pass
+    for turn, time_left in ((Turn(turns, 0.001), None), (Turn(turns, 60), 0.002)):
+        turn.take(time_left)  # a deadline leaves time for the attempt
+        turn.give()
 
     async def wait() -> None:
-        async with Turn(turns, 0.001).taken_async(None):
-            pass
+        turn = Turn(turns, 0.001)
+        await turn.take_async(None)
+        turn.give()
 
     asyncio.run(wait())
     turns.leaves(collided=True)
@@ -211,8 +211,8 @@ def test_a_cancelled_wait_leaves_nothing_behind() -> None:
     enter(turns, 1)
 
     async def wait() -> None:
-        async with Turn(turns, 60).taken_async(None):
-            raise AssertionError("it has no turn")
+        await Turn(turns, 60).take_async(None)
+        raise AssertionError("it has no turn")
 
     async def cancel() -> None:
         task = asyncio.create_task(wait())

@@ -251,7 +251,7 @@ _COUNT = Part(
 
 # The rows that this transaction wrote: whatever else it sees was written under an older number. (Its savepoints
 # have numbers of their own, all above its own.) A scan of the whole table is needed for it, so each row counts:
-# age() is a fifth of what it takes to make numbers of them.
+# with age() it takes 0.6 times as long as with numbers made of them (160,000 rows).
 _MINE = "pg_catalog.age(mine.xmin) <= (SELECT pg_catalog.age(pg_catalog.pg_current_xact_id_if_assigned()::xid))"
 
 

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from dsql_fast.local._statements import Statement
     from dsql_fast.local._steps import Step
 
+# Defaults of which is known that they are short.
+_SHORT = (
+    r"'^(now\(\)|CURRENT_(DATE|TIME|TIMESTAMP)|LOCAL(TIME|TIMESTAMP)|gen_random_uuid\(\)|nextval\(.*::regclass\)"
+    r"|true|false|\(?-?[0-9.]{1,40}\)?|''[^'']{0,40}'')(::[a-z ]{1,40})?$'"
+)
+
 # One text: read at once, parsed by json. What a definition names is qualified, since the search path holds
 # PostgreSQL's catalog only.
 _QUERY = """
@@ -44,18 +50,12 @@ SELECT json_build_object(
         FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'f'),
      'definition', CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END)), '[]')
    FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace WHERE c.relkind IN ('r', 'v', 'S', 'm', 'p')))
-"""
+""".replace("@SHORT@", _SHORT)
 _SPACES = """
 WITH spaces AS (SELECT oid, nspname FROM pg_namespace
   WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'sys') AND nspname NOT LIKE 'pg\\_t%')
 """
 
-
-# Defaults of which is known that they are short.
-_SHORT = (
-    r"'^(now\(\)|CURRENT_(DATE|TIME|TIMESTAMP)|LOCAL(TIME|TIMESTAMP)|gen_random_uuid\(\)|nextval\(.*::regclass\)"
-    r"|true|false|\(?-?[0-9.]{1,40}\)?|''[^'']{0,40}'')(::[a-z ]{1,40})?$'"
-)
 
 # CASCADE, SET NULL, SET DEFAULT.
 _ACTING = frozenset("cnd")
@@ -212,7 +212,7 @@ class Schema:
         """The relations as they are committed now."""
         while self._relations.version != self.version:
             version = self.version
-            text = await self._administrator.value(_SPACES + _QUERY.replace("@SHORT@", _SHORT))
+            text = await self._administrator.value(_SPACES + _QUERY)
             if text is None:
                 # A definition was locked by DDL that is under way; what is known will do for the moment.
                 break
